@@ -1,0 +1,143 @@
+"""vit_tiny: "Vision Transformer for Small-Size Datasets", arXiv 2112.13492 (shifted patches, locality self-attention).
+
+Shapes: B images, S pixels a side, p pixels a patch's side, T = (S/p)^2 + 1 tokens, D model width, h heads of 64.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from arch_space.model import ModelConfig
+
+HEAD_WIDTH = 64
+"""Width of an attention head, whatever D is."""
+CHANNELS = 3
+COPIES = 5
+"""The image and its four shifted copies."""
+
+
+class ShiftedPatchTokens(nn.Module):
+    """(B, 3, S, S) -> (B, T, D): patches of the shifted images, a class token in front, learned positions added.
+
+    The image and its copies shifted by one pixel left, right, up and down (zeros come in at the edge) are stacked in
+    this order to 15 channels: channel 3 c + rgb is copy c. A patch is the vector (row, column, channel), the channel
+    running fastest; patches run row by row. Then LayerNorm(15 p^2), Linear(15 p^2, D).
+    """
+
+    no_weight_decay = frozenset({"class_token", "positions"})
+
+    def __init__(self, dim: int, image_size: int, patch: int, dropout: float) -> None:
+        super().__init__()
+        self.patch = patch
+        width = CHANNELS * COPIES * patch**2
+        tokens = (image_size // patch) ** 2 + 1
+        self.norm = nn.LayerNorm(width)
+        self.project = nn.Linear(width, dim)
+        self.class_token = nn.Parameter(torch.empty(dim))
+        self.positions = nn.Parameter(torch.empty(tokens, dim))
+        self.dropout = nn.Dropout(dropout)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Class token and positions N(0, 1)."""
+        nn.init.normal_(self.class_token)
+        nn.init.normal_(self.positions)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) -> (B, T, D)."""
+        patches = self.project(self.norm(self.cut(images)))
+        first = self.class_token.to(patches.dtype).expand(patches.shape[0], 1, -1)
+        return self.dropout(torch.cat((first, patches), dim=1) + self.positions)
+
+    def cut(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) -> (B, (S/p)^2, 15 p^2)."""
+        size = images.shape[-1]
+        padded = F.pad(images, (1, 1, 1, 1))
+        middle = slice(1, size + 1)
+        before, after = slice(0, size), slice(2, size + 2)
+        left, right = padded[..., middle, after], padded[..., middle, before]
+        up, down = padded[..., after, middle], padded[..., before, middle]
+        stacked = torch.cat((images, left, right, up, down), dim=1)
+        rows = stacked.unflatten(3, (-1, self.patch)).unflatten(2, (-1, self.patch))  # (B, 15, S/p, p, S/p, p)
+        return rows.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+
+
+class LocalitySelfAttention(nn.Module):
+    """Softmax(exp(log_temperature) Q K^T) V over all tokens but oneself; (B, T, D) -> (B, T, D).
+
+    Q, K, V come from one Linear(D, 3 h 64) without bias, split in this order, heads within each; output Linear(h 64, D)
+    with bias, then dropout. One temperature serves all heads, started at 64^-1/2; its shape is (1,) because DeepSpeed
+    refuses parameters without dimension.
+    """
+
+    off_diagonal: Tensor
+
+    def __init__(self, dim: int, heads: int, tokens: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query_key_value = nn.Linear(dim, 3 * heads * HEAD_WIDTH, bias=False)
+        self.log_temperature = nn.Parameter(torch.empty(1))
+        self.output = nn.Linear(heads * HEAD_WIDTH, dim)
+        self.dropout = nn.Dropout(dropout)
+        self.register_buffer("off_diagonal", ~torch.eye(tokens, dtype=torch.bool), persistent=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """The temperature alone: the Linears reset themselves."""
+        nn.init.constant_(self.log_temperature, HEAD_WIDTH**-0.5)
+        with torch.no_grad():
+            self.log_temperature.log_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T, D)."""
+        split = self.query_key_value(x).unflatten(-1, (3, self.heads, HEAD_WIDTH))
+        query, key, value = split.permute(2, 0, 3, 1, 4)  # each (B, h, T, 64)
+        # the product in the parameter's precision: in bfloat16 the temperature would learn in steps of 0.4 %
+        query = (query * self.log_temperature.exp()).to(value.dtype)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=self.off_diagonal, scale=1.0)
+        return self.dropout(self.output(mixed.transpose(1, 2).flatten(2)))
+
+
+class Block(nn.Module):
+    """Pre-norm: x + LSA(norm(x)), then x + FFN(norm(x)); in a pair, one more x + FFN(norm(x)) comes first.
+
+    The feed-forward after attention has the same name in both layouts, so that it starts equal for equal seeds.
+    """
+
+    def __init__(self, config: "ModelConfig") -> None:
+        super().__init__()
+        pair = config.layout == "pair"
+        self.ffn_before_norm = nn.LayerNorm(config.dim) if pair else None
+        self.ffn_before = config.ffn.build(config.dim, config.dropout) if pair else None
+        self.attention_norm = nn.LayerNorm(config.dim)
+        self.attention = LocalitySelfAttention(config.dim, config.heads, config.tokens, config.dropout)
+        self.ffn_norm = nn.LayerNorm(config.dim)
+        self.ffn = config.ffn.build(config.dim, config.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T, D)."""
+        if self.ffn_before is not None and self.ffn_before_norm is not None:
+            x = x + self.ffn_before(self.ffn_before_norm(x))
+        x = x + self.attention(self.attention_norm(x))
+        return x + self.ffn(self.ffn_norm(x))
+
+
+class VitTiny(nn.Module):
+    """(B, 3, S, S) -> logits (B, classes), read from the class token by LayerNorm and Linear."""
+
+    def __init__(self, config: "ModelConfig") -> None:
+        super().__init__()
+        self.tokens = ShiftedPatchTokens(config.dim, config.image_size, config.patch, config.dropout)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.head_norm = nn.LayerNorm(config.dim)
+        self.head = nn.Linear(config.dim, config.classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) -> (B, classes)."""
+        x = self.tokens(images)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.head_norm(x[:, 0]))

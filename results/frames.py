@@ -1,0 +1,87 @@
+"""The store as tidy pandas frames, one row a search, a trial, an epoch, a decision.
+
+Accuracies are fractions, losses nats, times seconds (`created`, `started`, `ended`: UTC).
+
+- searches: id, experiment, question, created, status, settings, provenance, notes, tags, heartbeat.
+- trials: id, search_id, number, variant, seed, status, cause, `epochs_run` (recorded so far), val_acc, val_loss, train_loss
+  (of the last epoch), best_val_acc, best_epoch, test_acc, test_loss, parameters, neurons_used, macs, macs_conditional,
+  wall_seconds, gpu_seconds, created, started, ended, provenance, and every key of the trial's dictionary under its own
+  name (`lr`, `ffn.fff.depth`, ...; `epochs` is the planned horizon). A key that a trial does not have is missing (NaN).
+- epochs: trial_id, epoch (from 1), train_loss, val_loss, val_acc, lr, train_seconds, val_seconds, images_per_second, extra.
+- decisions: trial_id, epoch, scheduler, rung, value, cutoff, decision, created; in the order of their commits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import pandas as pd
+
+from results.errors import InputError
+from results.ids import unknown
+from results.rows import DecisionRow, EpochRow, SearchRow, TrialRow
+from results.store import DEFAULT_STORAGE, Store
+
+TRIAL_COLUMNS = tuple("epochs_run" if f.name == "epochs" else f.name for f in fields(TrialRow) if f.name != "config")
+"""Columns of the trials frame that are not keys of the trial's dictionary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """All of a store."""
+
+    searches: pd.DataFrame
+    trials: pd.DataFrame
+    epochs: pd.DataFrame
+    decisions: pd.DataFrame
+
+    def search(self, search_id: str) -> dict[str, Any]:
+        """The row of a search. Raises InputError for an unknown id, with the nearest one."""
+        rows = self.searches[self.searches["id"] == search_id]
+        if rows.empty:
+            raise InputError(unknown("search", search_id, list(self.searches["id"])))
+        return {str(key): value for key, value in rows.iloc[0].to_dict().items()}
+
+    def trials_of(self, search_id: str) -> pd.DataFrame:
+        """The trials of one search, with only the columns that any of them has."""
+        return self.trials[self.trials["search_id"] == search_id].dropna(axis="columns", how="all")
+
+
+def load(storage: str = DEFAULT_STORAGE) -> Frames:
+    """Read a store into frames.
+
+    Raises:
+        InputError: there is no such store, or it cannot be opened.
+    """
+    with Store.open(storage, create=False) as store:
+        searches = store.searches()
+        trials = [trial for search in searches for trial in store.trials(search.id)]
+        epochs = [(trial.id, epoch) for trial in trials for epoch in store.epochs(trial.id)]
+        decisions = [decision for search in searches for decision in store.decisions(search.id)]
+    return Frames(
+        searches=_frame([_values(row) for row in searches], [f.name for f in fields(SearchRow)]),
+        trials=_frame([_trial_values(row) for row in trials], list(TRIAL_COLUMNS)),
+        epochs=_frame(
+            [{"trial_id": trial_id, **_values(row)} for trial_id, row in epochs],
+            ["trial_id", *(f.name for f in fields(EpochRow))],
+        ),
+        decisions=_frame([_values(row) for row in decisions], [f.name for f in fields(DecisionRow)]),
+    )
+
+
+def _values(row: Any) -> dict[str, Any]:
+    return {f.name: getattr(row, f.name) for f in fields(row)}
+
+
+def _trial_values(row: TrialRow) -> dict[str, Any]:
+    own = _values(row)
+    config = own.pop("config")
+    own["epochs_run"] = own.pop("epochs")
+    return {**{key: own[key] for key in TRIAL_COLUMNS}, **{key: config[key] for key in config if key not in own}}
+
+
+def _frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
+    """A frame with those columns even where there is no row."""
+    frame = pd.DataFrame(rows)
+    return frame if rows else frame.reindex(columns=columns)

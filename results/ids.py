@@ -1,0 +1,38 @@
+"""Ids that one can type: a search `quickstart-1` is an experiment and a number, its seventh trial `quickstart-1.7`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+
+from sqlalchemy.engine import make_url
+
+
+def variant_hash(config: Mapping[str, object]) -> str:
+    """10 hex digits that name a variant: its flat dictionary without the seed."""
+    plain = {key: value for key, value in config.items() if key != "seed"}
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """The sentence that refuses an id, with the nearest one that exists."""
+    listed = list(known)
+    near = get_close_matches(name, listed, n=1, cutoff=0.5)
+    if near:
+        return f"Unknown {what} {name!r}; did you mean {near[0]!r}?"
+    if not listed:
+        return f"Unknown {what} {name!r}; there is none yet."
+    latest = ", ".join(listed[-5:])
+    return f"Unknown {what} {name!r}; the latest are {latest}."
+
+
+def runs_folder(url: str) -> Path:
+    """Where run folders go: beside an SQLite database, else `runs/` under the current folder."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:":
+        return Path(parsed.database).resolve().parent
+    return Path("runs").resolve()

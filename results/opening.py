@@ -1,0 +1,119 @@
+"""Opening a database: what may be created, what is refused, and how SQLite is set."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, SQLAlchemyError
+
+from results import schema
+from results.errors import InputError
+
+
+def open_engine(url: str, *, create: bool) -> Engine:
+    """An engine on a database that has our tables.
+
+    Raises:
+        InputError: a malformed URL, a database that cannot be reached or created, of another program, or of another
+            version of the schema; with `create=False` also one that does not exist.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise InputError(
+            f"The storage must be an SQLAlchemy URL such as sqlite:///runs/arbor.db, but got {url!r}."
+        ) from error
+    sqlite = parsed.get_backend_name() == "sqlite"
+    if sqlite:
+        _check_file(parsed, create=create)
+    try:
+        engine = sa.create_engine(parsed, connect_args={"timeout": 30} if sqlite else {})
+        if sqlite:
+            sa.event.listen(engine, "connect", _set_sqlite)
+        sa.event.listen(engine, "handle_error", _say_that_the_disk_is_full)
+        _check_schema(engine, url, create=create)
+    except (NoSuchModuleError, ModuleNotFoundError) as error:
+        raise InputError(f"The storage {url!r} needs a database driver that is not installed: {error}.") from error
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        if "not a database" in reason:
+            raise InputError(f"The file {parsed.database} is not an SQLite database; name another one.") from error
+        raise InputError(f"The storage {_shown(parsed)} cannot be opened: {reason}.") from error
+    return engine
+
+
+def _check_file(parsed: URL, *, create: bool) -> None:
+    if not parsed.database or parsed.database == ":memory:":
+        raise InputError("The storage must outlive the command, so an SQLite database in memory cannot be used.")
+    path = Path(parsed.database)
+    folder = path.parent
+    if path.is_dir():
+        raise InputError(f"The storage must be a file, but {path} is a folder; try sqlite:///{path}/arbor.db.")
+    if not path.exists() and not create:
+        raise InputError(
+            f"There is no database at {path} yet; run a search first (python -m search.run), or name another."
+        )
+    if not folder.is_dir():
+        if folder.name != "runs" or not folder.parent.is_dir():
+            raise InputError(
+                f"The storage's folder {folder} does not exist (only runs/ is made by itself); make it first."
+            )
+        folder.mkdir(exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise InputError(f"The storage {path} cannot be written to; SQLite needs its folder to be writable, too.")
+
+
+def _set_sqlite(connection: Any, record: Any) -> None:
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _say_that_the_disk_is_full(context: Any) -> None:
+    """SQLite's own error becomes the OSError that every other writer raises."""
+    if "disk is full" in str(context.original_exception):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), _shown(context.engine.url)) from (
+            context.original_exception
+        )
+
+
+def _check_schema(engine: Engine, url: str, *, create: bool) -> None:
+    shown = _shown(engine.url)
+    for attempt in range(5):
+        tables = set(sa.inspect(engine).get_table_names())
+        if schema.meta.name in tables:
+            break
+        if tables & {table.name for table in schema.metadata.sorted_tables} or (
+            tables and engine.url.get_backend_name() == "sqlite"
+        ):
+            raise InputError(
+                f"The database {shown} belongs to another program (it has the tables {', '.join(sorted(tables)[:4])}); "
+                "name another one."
+            )
+        if not create:
+            raise InputError(f"The database {shown} has no searches yet; run one first (python -m search.run).")
+        try:
+            with engine.begin() as connection:
+                schema.metadata.create_all(connection)
+                connection.execute(schema.meta.insert().values(key="schema_version", value=str(schema.SCHEMA_VERSION)))
+            break
+        except DatabaseError:  # another process made them at the same moment
+            if attempt == 4:
+                raise
+    with engine.connect() as connection:
+        found = connection.scalar(sa.select(schema.meta.c.value).where(schema.meta.c.key == "schema_version"))
+    if found != str(schema.SCHEMA_VERSION):
+        raise InputError(
+            f"The database {shown} has schema version {found}, and this Arbor reads version {schema.SCHEMA_VERSION}; "
+            "use the Arbor that wrote it, or name another database."
+        )
+
+
+def _shown(url: URL) -> str:
+    return url.render_as_string(hide_password=True)

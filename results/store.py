@@ -1,0 +1,276 @@
+"""The store: searches, trials, epochs and decisions, committed before anything is acted on.
+
+Under a search one process, the driver, writes; any number may read meanwhile.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import IntegrityError
+
+from results import schema
+from results.errors import InputError
+from results.ids import unknown, variant_hash
+from results.opening import open_engine
+from results.rows import DecisionRow, EpochRow, SearchRow, TrialRow
+
+DEFAULT_STORAGE = "sqlite:///runs/arbor.db"
+TRIAL_STATUSES = frozenset(
+    ["pending", "running", "paused", "finished", "plateau", "stopped", "diverged", "failed", "interrupted"]
+)
+ENDED = frozenset({"finished", "plateau", "stopped", "diverged", "failed"})
+"""Statuses after which a trial is never trained again."""
+
+
+class Store:
+    """One database of Arbor. Open it with `Store.open`; use it as a context, or close it."""
+
+    def __init__(self, engine: Engine, url: str) -> None:
+        self._engine, self.url = engine, url
+
+    @classmethod
+    def open(cls, url: str = DEFAULT_STORAGE, *, create: bool = True) -> Self:
+        """Raises InputError with one sentence where the database cannot be used (see `results.opening`)."""
+        return cls(open_engine(url, create=create), url)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # searches
+
+    def create_search(
+        self,
+        experiment: str,
+        question: str,
+        settings: dict[str, Any],
+        provenance: dict[str, Any],
+        notes: str = "",
+        tags: Sequence[str] = (),
+    ) -> str:
+        """A new search under the experiment's next number; safe when two processes ask at once."""
+        while True:
+            try:
+                with self._engine.begin() as connection:
+                    taken = connection.scalars(
+                        sa.select(schema.searches.c.id).where(schema.searches.c.experiment == experiment)
+                    ).all()
+                    numbers = [int(name.rpartition("-")[2]) for name in taken]
+                    search_id = f"{experiment}-{max(numbers, default=0) + 1}"
+                    connection.execute(
+                        schema.searches.insert().values(
+                            id=search_id,
+                            experiment=experiment,
+                            question=question,
+                            created=datetime.now(UTC),
+                            status="running",
+                            settings=settings,
+                            provenance=provenance,
+                            notes=notes,
+                            tags=list(tags),
+                        )
+                    )
+                return search_id
+            except IntegrityError:
+                continue
+
+    def search(self, search_id: str) -> SearchRow:
+        """Raises InputError for an unknown id, with the nearest one."""
+        with self._engine.connect() as connection:
+            row = connection.execute(sa.select(schema.searches).where(schema.searches.c.id == search_id)).one_or_none()
+        if row is None:
+            raise InputError(unknown("search", search_id, [known.id for known in self.searches()]))
+        return SearchRow(**_aware(row._mapping))
+
+    def searches(self) -> list[SearchRow]:
+        """All searches, oldest first."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(sa.select(schema.searches).order_by(schema.searches.c.created)).all()
+        return [SearchRow(**_aware(row._mapping)) for row in rows]
+
+    def latest_search(self) -> str | None:
+        searches = self.searches()
+        return searches[-1].id if searches else None
+
+    def update_search(self, search_id: str, **columns: Any) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(schema.searches.update().where(schema.searches.c.id == search_id).values(**columns))
+
+    # trials
+
+    def add_trial(
+        self,
+        search_id: str,
+        number: int,
+        config: dict[str, Any],
+        *,
+        parameters: int | None,
+        neurons_used: int | None,
+        macs: int | None,
+        macs_conditional: int | None,
+        provenance: dict[str, Any] | None = None,
+        status: str = "pending",
+    ) -> str:
+        trial_id = f"{search_id}.{number}"
+        with self._engine.begin() as connection:
+            connection.execute(
+                schema.trials.insert().values(
+                    id=trial_id,
+                    search_id=search_id,
+                    number=number,
+                    variant=variant_hash(config),
+                    seed=int(config.get("seed", 0)),
+                    config=config,
+                    status=status,
+                    epochs=0,
+                    parameters=parameters,
+                    neurons_used=neurons_used,
+                    macs=macs,
+                    macs_conditional=macs_conditional,
+                    created=datetime.now(UTC),
+                    provenance=provenance or {},
+                )
+            )
+        return trial_id
+
+    def trial(self, trial_id: str) -> TrialRow:
+        """Raises InputError for an unknown id, with the nearest one."""
+        with self._engine.connect() as connection:
+            row = connection.execute(sa.select(schema.trials).where(schema.trials.c.id == trial_id)).one_or_none()
+            if row is None:
+                known = connection.scalars(sa.select(schema.trials.c.id).order_by(schema.trials.c.created)).all()
+                raise InputError(unknown("trial", trial_id, known))
+        return TrialRow(**_aware(row._mapping))
+
+    def trials(self, search_id: str) -> list[TrialRow]:
+        """The trials of a search, in the order of their numbers."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(
+                sa.select(schema.trials).where(schema.trials.c.search_id == search_id).order_by(schema.trials.c.number)
+            ).all()
+        return [TrialRow(**_aware(row._mapping)) for row in rows]
+
+    def update_trial(self, trial_id: str, **columns: Any) -> None:
+        """Set columns of a trial; `provenance` is merged into what is there."""
+        with self._engine.begin() as connection:
+            _update_trial(connection, trial_id, columns)
+
+    # epochs and decisions
+
+    def commit_report(
+        self, trial_id: str, epoch: EpochRow | None, decision: DecisionRow | None, **columns: Any
+    ) -> bool:
+        """One epoch, the decision about it and the trial's new columns, all or nothing.
+
+        Returns:
+            Whether it was written: False, and nothing changed, where the store has this epoch of the trial already.
+        """
+        with self._engine.begin() as connection:
+            if epoch is not None:
+                table = schema.epochs
+                known = connection.scalar(
+                    sa.select(table.c.epoch).where(table.c.trial_id == trial_id, table.c.epoch == epoch.epoch)
+                )
+                if known is not None:
+                    return False
+                finite = _finite(epoch)
+                connection.execute(table.insert().values(trial_id=trial_id, **asdict(finite)))
+                columns = {**_last_metrics(connection, trial_id, finite), **columns}
+            if decision is not None:
+                values = {**asdict(decision), "created": decision.created or datetime.now(UTC)}
+                connection.execute(schema.decisions.insert().values(**values))
+            _update_trial(connection, trial_id, columns)
+        return True
+
+    def epochs(self, trial_id: str) -> list[EpochRow]:
+        """The epochs of a trial, in order."""
+        table = schema.epochs
+        with self._engine.connect() as connection:
+            rows = connection.execute(
+                sa.select(table).where(table.c.trial_id == trial_id).order_by(table.c.epoch)
+            ).all()
+        return [EpochRow(**{key: value for key, value in row._mapping.items() if key != "trial_id"}) for row in rows]
+
+    def last_epoch(self, trial_id: str) -> int:
+        """The last epoch that the store has of a trial; 0 for none."""
+        table = schema.epochs
+        with self._engine.connect() as connection:
+            last = connection.scalar(sa.select(sa.func.max(table.c.epoch)).where(table.c.trial_id == trial_id))
+        return int(last or 0)
+
+    def decisions(self, search_id: str) -> list[DecisionRow]:
+        """The decisions of a search, in the order in which they were committed."""
+        table = schema.decisions
+        with self._engine.connect() as connection:
+            rows = connection.execute(
+                sa.select(table)
+                .join(schema.trials, schema.trials.c.id == table.c.trial_id)
+                .where(schema.trials.c.search_id == search_id)
+                .order_by(table.c.id)
+            ).all()
+        return [
+            DecisionRow(**{key: value for key, value in _aware(row._mapping).items() if key != "id"}) for row in rows
+        ]
+
+
+def _last_metrics(connection: Connection, trial_id: str, epoch: EpochRow) -> dict[str, Any]:
+    """The trial's own columns after this epoch: its metrics, and the best epoch so far (the first, where equal)."""
+    table = schema.trials
+    best = connection.scalar(sa.select(table.c.best_val_acc).where(table.c.id == trial_id))
+    columns: dict[str, Any] = {
+        "epochs": epoch.epoch,
+        "train_loss": epoch.train_loss,
+        "val_loss": epoch.val_loss,
+        "val_acc": epoch.val_acc,
+    }
+    if epoch.val_acc is not None and (best is None or epoch.val_acc > best):
+        columns.update(best_val_acc=epoch.val_acc, best_epoch=epoch.epoch)
+    return columns
+
+
+def _update_trial(connection: Connection, trial_id: str, columns: dict[str, Any]) -> None:
+    table = schema.trials
+    if columns.get("status") not in (None, *TRIAL_STATUSES):
+        raise ValueError(f"A trial's status must be one of {sorted(TRIAL_STATUSES)}, but got {columns['status']!r}.")
+    if "provenance" in columns:
+        present = connection.scalar(sa.select(table.c.provenance).where(table.c.id == trial_id)) or {}
+        columns = {**columns, "provenance": {**present, **columns["provenance"]}}
+    if columns:
+        connection.execute(table.update().where(table.c.id == trial_id).values(**columns))
+
+
+def _finite(epoch: EpochRow) -> EpochRow:
+    """NaN and infinity become NULL, and `extra` says what they were: databases differ in what they make of them."""
+    values = asdict(epoch)
+    lost = {
+        name: repr(values[name])
+        for name in ("train_loss", "val_loss", "val_acc")
+        if values[name] is not None and not math.isfinite(values[name])
+    }
+    if not lost:
+        return epoch
+    values.update(dict.fromkeys(lost, None), extra={**epoch.extra, "not_finite": lost})
+    return EpochRow(**values)
+
+
+def _aware(mapping: Any) -> dict[str, Any]:
+    """SQLite forgets time zones: what we wrote in UTC comes back as UTC."""
+    return {
+        key: value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
+        for key, value in mapping.items()
+    }

@@ -1,0 +1,33 @@
+"""Text from the store, made safe for a terminal and for a spreadsheet."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def plain(text: object) -> str:
+    """Without control characters, so that a note cannot move the cursor or colour the screen."""
+    return _CONTROL.sub("", str(text))
+
+
+def cell(value: object) -> Any:
+    """A value for CSV: text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("=", "+", "-", "@"):
+        return "'" + value
+    return value
+
+
+def percent(value: float, digits: int = 2) -> str:
+    """A fraction as a percentage; nothing where it is missing."""
+    return "" if value is None or math.isnan(value) else f"{100 * value:.{digits}f}"
+
+
+def amount(value: float) -> str:
+    """A count with its thousands apart, or shortened to millions; nothing where it is missing."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return f"{value / 1e6:.1f} M" if value >= 1e7 else f"{int(value):,}"

@@ -1,0 +1,77 @@
+"""ASHA, the asynchronous successive halving algorithm, in its stopping form.
+
+Source: "A System for Massively Parallel Hyperparameter Tuning" (Li et al., MLSys 2020, arXiv 1810.05934).
+
+A trial is judged when it reaches a rung: `grace`, `grace * reduction`, `grace * reduction^2`, ... epochs, all below the
+horizon. It goes on if it is among the best 1/reduction of the values that this rung has seen, its own included, and at
+least the best one always goes on: with n values the cut-off is the k-th highest, k = max(1, n // reduction); a tie with
+the cut-off goes on. Nothing waits, so what a rung has seen depends on the order of arrival: early trials are judged by
+few others. A group (by default the feed-forward kind) has rungs of its own, because a kind that learns fast at first
+would otherwise push out one that ends higher.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import defaultdict
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a scheduler says of one report. `rung` is the epoch of the rung, none where no rung was reached."""
+
+    stop: bool
+    rung: int | None = None
+    cutoff: float | None = None
+
+
+def rungs(grace: int, reduction: int, epochs: int) -> tuple[int, ...]:
+    """The epochs at which trials are judged: below `epochs`, since at the horizon all trials end."""
+    levels = []
+    level = grace
+    while level < epochs:
+        levels.append(level)
+        level *= reduction
+    return tuple(levels)
+
+
+class Asha:
+    """The values that each rung has seen, by group; higher is better."""
+
+    name = "asha"
+
+    def __init__(self, grace: int, reduction: int, epochs: int) -> None:
+        self.reduction = reduction
+        self.rungs = rungs(grace, reduction, epochs)
+        self._seen: dict[tuple[str, int], list[float]] = defaultdict(list)
+
+    def judge(self, group: str, epoch: int, value: float) -> Verdict:
+        """Record the value of a trial of `group` at `epoch`, and say whether the trial stops."""
+        if epoch not in self.rungs:
+            return Verdict(stop=False)
+        seen = self._seen[group, epoch]
+        insort(seen, value)
+        survivors = max(1, len(seen) // self.reduction)
+        cutoff = seen[-survivors]
+        return Verdict(stop=value < cutoff, rung=epoch, cutoff=cutoff)
+
+    def remember(self, group: str, rung: int, value: float) -> None:
+        """Take a value into a rung that was judged before, when a search is resumed from the store."""
+        insort(self._seen[group, rung], value)
+
+
+class NoStopping:
+    """Every trial runs to its horizon, as a comparison demands."""
+
+    name = "none"
+    rungs: tuple[int, ...] = ()
+
+    def judge(self, group: str, epoch: int, value: float) -> Verdict:
+        return Verdict(stop=False)
+
+    def remember(self, group: str, rung: int, value: float) -> None:
+        return None
+
+
+Scheduler = Asha | NoStopping

@@ -1,0 +1,75 @@
+"""Finding experiments: by name in `experiments/`, or by the path of a file of one's own."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import pkgutil
+import sys
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+from types import ModuleType
+
+from results.errors import InputError
+from search.experiment import Experiment
+
+
+def names() -> list[str]:
+    """All experiments that come with the package, sorted."""
+    return sorted(module.name for module in pkgutil.iter_modules([str(_folder())]))
+
+
+def load(name_or_path: str) -> Experiment:
+    """The experiment of that name, or in that file: what the function with the file's name returns.
+
+    Raises:
+        InputError: no such experiment or file, or the file does not define one.
+    """
+    if name_or_path.endswith(".py") or "/" in name_or_path:
+        path = Path(name_or_path)
+        if not path.is_file():
+            raise InputError(f"There is no experiment file at {name_or_path!r}.")
+    else:
+        found = names()
+        if name_or_path not in found:
+            near = get_close_matches(name_or_path, found, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(found)}."
+            raise InputError(f"Unknown experiment {name_or_path!r}; {hint}")
+        path = _folder() / f"{name_or_path}.py"
+    module = _import(path)
+    function = getattr(module, path.stem, None)
+    if not inspect.isfunction(function):
+        raise InputError(f"The file {path} must define a function {path.stem}() that returns an Experiment.")
+    experiment = function()
+    if not isinstance(experiment, Experiment):
+        raise InputError(
+            f"{path.stem}() in {path} must return an Experiment, but returned {type(experiment).__name__}."
+        )
+    question = " ".join((inspect.getdoc(function) or "").split())
+    if not question:
+        raise InputError(f"{path.stem}() in {path} needs a docstring: the question that the experiment answers.")
+    return replace(experiment, name=path.stem, question=question)
+
+
+def _folder() -> Path:
+    """Where the package's experiments lie; found without importing them, since imports go down only."""
+    spec = importlib.util.find_spec("experiments")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    return Path(spec.submodule_search_locations[0])
+
+
+def _import(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"arbor_experiment_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"The experiment {path} is not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"The experiment {path} could not be loaded: {type(error).__name__}: {error}") from error
+    return module

@@ -1,0 +1,268 @@
+"""What `search.run` does, step by step: check, prepare, train under Ray, and show what came out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from arch_space.registry import FFN
+from results.cli import EXIT_INTERRUPTED
+from results.errors import InputError
+from results.store import Store
+from search import catalog
+from search.driver import run_session
+from search.experiment import Experiment
+from search.live import LiveView
+from search.prepare import Overrides, Prepared, check_keys, experiment_of, prepare_new, prepare_resume
+from search.resources import Resources, plan_resources
+from search.session import Session
+
+DEFAULT_EXPERIMENT = "quickstart"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """The command line of `search.run`."""
+
+    experiment: str | None
+    resume: str | None
+    overrides: Overrides
+    concurrency: int | None
+    gpus_per_trial: float | None
+    cpus_per_trial: float | None
+    time_budget_seconds: float | None
+    storage: str
+    note: str
+    tags: tuple[str, ...]
+    variants: tuple[str, ...]
+    dashboard: bool
+
+
+def search(asked: Asked, console: Console) -> None:
+    """Run or resume a search to its end, and print its table. Raises InputError before anything is started."""
+    if asked.resume is not None and asked.experiment is not None:
+        raise InputError(
+            f"Give an experiment or --resume, not both; --resume {asked.resume} knows its experiment already."
+        )
+    with Store.open(asked.storage, create=asked.resume is None) as store:
+        prepared, resources = _resume(store, asked, console) if asked.resume else _start(store, asked)
+        session = Session(
+            store,
+            prepared.search_id,
+            prepared.experiment,
+            folder=prepared.folder,
+            header=prepared.header,
+            concurrency=resources.concurrency,
+            gpus_per_trial=resources.gpus_per_trial,
+            startup_trials=prepared.startup_trials,
+            time_budget_seconds=asked.time_budget_seconds,
+        )
+        if session.complete:
+            store.update_search(prepared.search_id, status="ended")
+            console.print(f"Search {prepared.search_id} has ended: all its {session.planned} trials have run. "
+                          "Add some with --trials or, to a comparison, --seeds.", highlight=False)  # fmt: skip
+        else:
+            _train(session, prepared, resources, asked, console)
+    _show_results(prepared.search_id, asked.storage, prepared.folder, console)
+
+
+def _start(store: Store, asked: Asked) -> tuple[Prepared, Resources]:
+    _discover(asked.variants)
+    source = asked.experiment or DEFAULT_EXPERIMENT
+    experiment = asked.overrides.apply(catalog.load(source))
+    resources = _resources(asked, experiment)
+    if source.endswith(".py"):
+        source = str(Path(source).resolve())
+    prepared = prepare_new(
+        store, source, experiment, resources, notes=asked.note, tags=asked.tags, variants=asked.variants
+    )
+    return prepared, resources
+
+
+def _resume(store: Store, asked: Asked, console: Console) -> tuple[Prepared, Resources]:
+    assert asked.resume is not None
+    row = store.search(asked.resume)
+    if "source" not in row.settings:
+        raise InputError(f"{asked.resume} was not made by search.run, so there is nothing to resume.")
+    _discover((*row.settings["variants"], *asked.variants))
+    given = asked.overrides
+    for option, value in (
+        ("--epochs", given.epochs),
+        ("--grace", given.grace),
+        ("--reduction", given.reduction),
+        ("--seed", given.search_seed),
+        ("--sampler", given.sampler),
+        ("--pooled-rungs", given.pooled_rungs),
+        ("--set", given.fixed or None),
+    ):
+        if value is not None:
+            raise InputError(f"A resumed search keeps its rules, so {option} cannot change; start a new search.")
+    experiment = given.apply(experiment_of(row.settings, row.experiment))
+    if experiment.is_comparison and given.seeds is not None:  # seeds are added, never taken away
+        added = [seed for seed in given.seeds if seed not in row.settings["seeds"]]
+        experiment = replace(experiment, seeds=(*row.settings["seeds"], *added))
+    if given.trials is not None and given.trials < len(store.trials(row.id)):
+        raise InputError(
+            f'"--trials" must be at least the {len(store.trials(row.id))} trials that {row.id} has, '
+            f"but got {given.trials}."
+        )
+    resources = _resources(asked, experiment)
+    prepared = prepare_resume(store, row.id, experiment, resources)
+    if asked.note or asked.tags:
+        notes = "\n".join(filter(None, (row.notes, asked.note)))
+        store.update_search(row.id, notes=notes, tags=[*row.tags, *(tag for tag in asked.tags if tag not in row.tags)])
+    console.print(f"Going on with {row.id}: {row.question}", highlight=False, markup=False)
+    return prepared, resources
+
+
+def _discover(variants: tuple[str, ...]) -> None:
+    for path in variants:
+        try:
+            FFN.discover(path)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+
+
+def _resources(asked: Asked, experiment: Experiment) -> Resources:
+    return plan_resources(
+        concurrency=asked.concurrency if asked.concurrency is not None else experiment.concurrency,
+        cpus_per_trial=asked.cpus_per_trial,
+        gpus_per_trial=asked.gpus_per_trial,
+        threads=experiment.threads,
+    )
+
+
+def _train(session: Session, prepared: Prepared, resources: Resources, asked: Asked, console: Console) -> None:
+    experiment = prepared.experiment
+    _announce(session, prepared, resources, console)
+
+    def on_ray(url: str | None) -> None:
+        if url is not None:
+            console.print(f"Ray dashboard: {url} (it asks for what `ray get-auth-token` prints)", highlight=False)
+
+    view = LiveView(session, console)
+    session.on_event = view.event
+    try:
+        with view:
+            status = run_session(
+                session, resources, variants=list(asked.variants), dashboard=asked.dashboard, on_ray=on_ray
+            )
+    except KeyboardInterrupt:
+        console.print(
+            f"\nInterrupted. Everything reported is in the store; go on with\n  {_command('search.run', asked.storage)} "
+            f"--resume {prepared.search_id}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    if status != "ended":
+        console.print(
+            f"Time is up. Go on with\n  {_command('search.run', asked.storage)} --resume {prepared.search_id}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    elif session.planned < experiment.trials and not experiment.is_comparison:
+        console.print(f"The space has only {session.planned} different variants; all were tried.", highlight=False)
+
+
+def _announce(session: Session, prepared: Prepared, resources: Resources, console: Console) -> None:
+    experiment = prepared.experiment
+    console.print(Text(experiment.question, style="bold"))
+    device = f"{resources.gpus_per_trial:g} GPU" if resources.gpus_per_trial else f"{resources.threads} CPU thread(s)"
+    budget = (
+        f"{session.planned} trials: {len(experiment.grid or ())} variants x {len(experiment.seeds)} seeds, none stopped"
+        if experiment.is_comparison
+        else f"{session.planned} trials, ASHA at epochs {', '.join(map(str, experiment.rungs)) or '-'}, "
+        f"keeping 1 in {experiment.reduction}"
+    )
+    console.print(
+        f"{prepared.search_id} on {prepared.header.name}: {budget}; up to {experiment.epochs} epochs, "
+        f"{resources.concurrency} at once, {device} each.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if not experiment.is_comparison and resources.concurrency < experiment.reduction:
+        console.print(
+            f"Note: with {resources.concurrency} at once and 1 in {experiment.reduction} kept, ASHA judges the first "
+            "trials against few others; the order of arrival matters.",
+            style="yellow",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _show_results(search_id: str, storage: str, folder: Path, console: Console) -> None:
+    """The ranked table, the picture, and what one may want to do next."""
+    from results.frames import load
+    from results.plot import search_picture
+    from results.show import print_search
+
+    frames = load(storage)
+    print_search(frames, search_id, console)
+    picture = search_picture(frames, search_id, folder / "curves.png")
+    trials = frames.trials[frames.trials["search_id"] == search_id]
+    finished = trials[trials["status"].isin(["finished", "plateau"])]
+    console.print(f"\nPicture: {picture}", highlight=False, soft_wrap=True)
+    if len(finished):
+        best = finished.sort_values("val_acc", ascending=False)["id"].iloc[0]
+        for module, argument in (("trainer.evaluate", best), ("trainer.replay", best)):
+            console.print(f"  {_command(module, storage)} {argument}", highlight=False, soft_wrap=True)
+    console.print(f"  tensorboard --logdir {folder}", highlight=False, soft_wrap=True)
+
+
+def _command(module: str, storage: str) -> str:
+    from search.run import DEFAULT_STORAGE
+
+    option = "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
+    return f"{Path(sys.executable).name} -m {module}{option}"
+
+
+def list_experiments(console: Console) -> None:
+    """Every experiment's name and question."""
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    for name in catalog.names():
+        table.add_row(Text(name, style="bold"), Text(catalog.load(name).question))
+    console.print(table)
+
+
+def show_experiment(name: str, console: Console) -> None:
+    """An experiment's question, what it samples or compares, and its budget."""
+    experiment = catalog.load(name)
+    check_keys(experiment.base)
+    console.print(Text(experiment.question, style="bold"))
+    if experiment.is_comparison:
+        budget = f"comparison: {len(experiment.grid or ())} variants x {len(experiment.seeds)} seeds, none stopped"
+    else:
+        budget = (
+            f"search: {experiment.trials} trials, sampler {experiment.sampler}, ASHA at epochs "
+            f"{', '.join(map(str, experiment.rungs)) or '-'} keeping 1 in {experiment.reduction}"
+        )
+    console.print(f"{budget}; up to {experiment.epochs} epochs", highlight=False, soft_wrap=True)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("key")
+    table.add_column("values")
+    for key, value in {**experiment.base, **experiment.fixed}.items():
+        table.add_row(key, str(value))
+    for key, values in described_space(experiment).items():
+        table.add_row(Text(key, style="bold"), values)
+    console.print(table)
+
+
+def described_space(experiment: Experiment) -> Mapping[str, str]:
+    """Each key that varies, with its range or values, found by sampling the space or reading the grid."""
+    if experiment.grid is not None:
+        keys = {key: None for variant in experiment.grid for key in variant}
+        return {
+            key: ", ".join(dict.fromkeys(str(variant[key]) for variant in experiment.grid if key in variant))
+            for key in keys
+        }
+    from search.sampler import Sampler
+
+    return Sampler(replace(experiment, sampler="random"), 1).described()

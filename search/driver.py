@@ -1,0 +1,111 @@
+"""Runs a session under Ray Tune: brings Ray up on this machine, fits, and takes all of it down again."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from search.resources import Resources
+from search.session import Session
+
+RETRIES = 2
+"""How often a trial whose worker process died is started again, from its checkpoint."""
+
+
+def run_session(
+    session: Session,
+    resources: Resources,
+    *,
+    variants: list[str],
+    dashboard: bool,
+    on_ray: Callable[[str | None], None],
+) -> str:
+    """Train until the session is done, its time is up, or Ctrl-C; returns the status that the search then has.
+
+    Args:
+        variants: files or folders of feed-forward kinds outside the package, for the workers to load.
+        dashboard: whether Ray's dashboard is started, on loopback.
+        on_ray: called once Ray is up, with the dashboard's URL if there is one.
+    Raises:
+        KeyboardInterrupt: after Ctrl-C, when all is down and the store says `interrupted`.
+    """
+    _quiet_environment(session)
+    import ray
+    from ray import tune
+
+    from search.ray_adaptors import SessionScheduler, SessionSearcher, TrialActor
+
+    context = ray.init(
+        address="local",  # else Ray joins whatever cluster a file in /tmp names
+        num_cpus=resources.cpus,
+        num_gpus=resources.gpus,
+        include_dashboard=dashboard,
+        dashboard_host="127.0.0.1",
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    ray_folder = session.folder / "ray"
+    try:
+        on_ray(f"http://{context.dashboard_url}" if context.dashboard_url else None)
+        work = {
+            "data": str(session.header.path),
+            "gpus": resources.gpus_per_trial,
+            "threads": resources.threads,
+            "variants": variants,
+        }
+        tuner = tune.Tuner(
+            tune.with_resources(TrialActor, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}),
+            tune_config=tune.TuneConfig(
+                num_samples=-1,
+                search_alg=SessionSearcher(session, work),
+                scheduler=SessionScheduler(session),
+                reuse_actors=True,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=str(ray_folder.resolve()),
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=RETRIES),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
+            ),
+        )
+        # Tune's handlers make `fit` return after SIGINT or SIGUSR1; a job scheduler sends SIGTERM
+        signal.signal(signal.SIGTERM, lambda number, frame: os.kill(os.getpid(), signal.SIGUSR1))
+        tuner.fit()
+    finally:
+        ray.shutdown()
+        status = session.close()
+        shutil.rmtree(ray_folder, ignore_errors=True)  # Tune's own notes; the store is the truth
+    if status == "interrupted" and not session.out_of_time:
+        raise KeyboardInterrupt
+    return status
+
+
+def _trial_name(trial: Any) -> str:
+    """What the Ray dashboard shows: search, number and kind."""
+    return f"{trial.config['arbor']['trial']}-{trial.config['ffn']}"
+
+
+def _quiet_environment(session: Session) -> None:
+    """Settings that Ray reads from the environment, before its import."""
+    os.environ.update(
+        RAY_AUTH_MODE=os.environ.get("RAY_AUTH_MODE", "token"),
+        RAY_AIR_NEW_OUTPUT="0",
+        RAY_DEDUP_LOGS="0",
+        RAY_USAGE_STATS_ENABLED="0",
+        RAY_CHDIR_TO_TRIAL_DIR="0",  # paths mean what they mean to the user
+        TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",  # TensorBoard is written by the trial itself, once
+        TUNE_DISABLE_STRICT_METRIC_CHECKING="1",  # a failed trial reports no accuracy
+        TUNE_MAX_PENDING_TRIALS_PG=str(max(1, session.concurrency)),  # else trials start one after another
+        TUNE_GLOBAL_CHECKPOINT_S="1000000",
+        TUNE_WARN_THRESHOLD_S="30",
+    )
+    os.environ.setdefault("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")
+    for name in ("ray", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)

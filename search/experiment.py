@@ -1,0 +1,141 @@
+"""What an experiment is: a question, and everything that answering it takes.
+
+An experiment is a function without arguments in a file of the same name, which returns a complete value:
+
+    def quickstart() -> Experiment:
+        '''Which feed-forward part reads digits best: dense, pairs of dense, or trees of neurons?'''
+        return Experiment(base={"data": "digits", "epochs": 8}, space=space, trials=12)
+
+Its docstring is its question. Kinds are listed, not taken from the registry, so that an old experiment does not change
+when a file is added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from arch_space.space import Scope
+from results.errors import InputError
+from search.asha import rungs
+from trainer.config import Flat, FlatValue
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """Either a search (`space`, sampled `trials` times, weak ones stopped) or a comparison (`grid`, all trained).
+
+    Raises:
+        InputError: a budget out of range, or neither or both of `space` and `grid`.
+    """
+
+    base: Flat = field(default_factory=dict)
+    """Keys that every trial has."""
+    space: Callable[[Scope], Flat] | None = None
+    """A search: the keys that are sampled, each variant trained with one seed, ASHA stopping the weak ones."""
+    grid: Sequence[Flat] | None = None
+    """A comparison: the keys in which each variant differs; each is trained with every seed, none is stopped."""
+    fixed: Mapping[str, FlatValue] = field(default_factory=dict)
+    """Keys that `--set` fixes for every trial, over what the space would suggest."""
+    ranges: Mapping[str, Range] = field(default_factory=dict)
+    """Narrower ranges than a kind's own, by full key, such as {"ffn.fff.depth": (2, 6)}."""
+    seeds: tuple[int, ...] = (0,)
+    """Training seeds. A search trains every variant with the first; a comparison with each."""
+    trials: int = 16
+    """Variants that a search samples."""
+    grace: int = 1
+    """Epochs that every trial of a search gets before ASHA may stop it."""
+    reduction: int = 3
+    """ASHA keeps the best 1/reduction of each rung."""
+    pooled_rungs: bool = False
+    """One race for all feed-forward kinds, instead of one for each."""
+    sampler: str = "tpe"
+    search_seed: int = 0
+    concurrency: int | None = None
+    """Trials at once; none = one for each GPU, or half of the CPU cores and at least 2."""
+    threads: int | None = None
+    """CPU threads of one trial; none = its share of the cores."""
+    name: str = ""
+    question: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.space is None) == (self.grid is None):
+            raise InputError(
+                f'An experiment has either a "space" (a search) or a "grid" (a comparison), but {self.name!r} has '
+                f"{'neither' if self.space is None else 'both'}."
+            )
+        for key, value, low in (
+            ("trials", self.trials, 1),
+            ("grace", self.grace, 1),
+            ("reduction", self.reduction, 2),
+            ("concurrency", self.concurrency if self.concurrency is not None else 1, 1),
+            ("seeds", len(self.seeds), 1),
+        ):
+            if value < low:
+                raise InputError(f'"{key}" must be at least {low}, but got {value}.')
+        if len(set(self.seeds)) != len(self.seeds):
+            raise InputError(f'"seeds" must differ from one another, but got {self.seeds}.')
+        if self.grid is not None and not self.grid:
+            raise InputError(f"A comparison needs at least one variant, but the grid of {self.name!r} is empty.")
+        epochs = self.epochs
+        if self.space is not None and self.grace > epochs:
+            raise InputError(f'"grace" must be at most "epochs", but got (grace={self.grace}, epochs={epochs}).')
+
+    @property
+    def is_comparison(self) -> bool:
+        return self.grid is not None
+
+    @property
+    def epochs(self) -> int:
+        """The full horizon of every trial."""
+        value = self.fixed.get("epochs", self.base.get("epochs", 30))
+        try:
+            epochs = int(value)  # type: ignore[arg-type]  # text from --set is converted here, refused below
+        except (TypeError, ValueError):
+            epochs = 0
+        if epochs < 1:
+            raise InputError(f'"epochs" must be at least 1, but got {value}.')
+        return epochs
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs at which ASHA judges; none in a comparison."""
+        return () if self.is_comparison else rungs(self.grace, self.reduction, self.epochs)
+
+    def with_fixed(self, fixed: Mapping[str, FlatValue]) -> Experiment:
+        """The experiment with keys fixed for every trial, as `--set KEY=VALUE` does.
+
+        Raises:
+            InputError: a comparison's variants differ in that key.
+        """
+        for key in fixed:
+            if self.grid is not None and any(key in variant for variant in self.grid):
+                raise InputError(
+                    f"The variants of {self.name!r} differ in {key!r}, so it cannot be fixed; fix another key, or copy "
+                    "the experiment's file and change its grid."
+                )
+        return replace(self, fixed={**self.fixed, **fixed})
+
+
+def comparison_plan(experiment: Experiment) -> list[Flat]:
+    """All trials of a comparison, seed by seed, so that what has run at any moment compares."""
+    assert experiment.grid is not None
+    base = {**experiment.base, **experiment.fixed}
+    return [compose(base, variant, seed) for seed in experiment.seeds for variant in experiment.grid]
+
+
+def compose(base: Mapping[str, FlatValue], chosen: Mapping[str, FlatValue], seed: int) -> Flat:
+    """A trial's dictionary from what is common, what was chosen, and the seed.
+
+    Keys of `base` that belong to another feed-forward kind than the chosen one are left out, so that
+    `--set ffn.fff.trees=2` fixes the trees of the trees and leaves the dense variants alone.
+    """
+    flat = {**base, **chosen, "seed": seed}
+    active = f"ffn.{flat.get('ffn', 'mlp')}."
+    return {
+        key: value
+        for key, value in flat.items()
+        if key in chosen or not key.startswith("ffn.") or key.startswith(active)
+    }

@@ -1,0 +1,137 @@
+"""What a person sees while a search runs: a table that moves in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from results.store import ENDED
+from search.asha import Verdict
+from search.session import Session
+from trainer.trial import Report
+
+ROWS = 14
+"""Trials shown at once: the running ones, then the best that ended."""
+
+
+class LiveView:
+    """Shows a session. Attach with `session.on_event = view.event`; use as a context while the search runs."""
+
+    def __init__(self, session: Session, console: Console) -> None:
+        self._session, self._console = session, console
+        self._began = time.monotonic()
+        self._speed: dict[str, float] = {}
+        self._ended_before = sum(row.status in ENDED for row in session.trials.values())
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, get_renderable=self.render, refresh_per_second=2, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def event(self, trial_id: str, report: Report | None, verdict: Verdict | None) -> None:
+        """One committed report, or a trial that failed."""
+        row = self._session.trials[trial_id]
+        if report is not None and report.row.images_per_second:
+            self._speed[trial_id] = report.row.images_per_second
+        if row.status in ENDED:
+            self._speed.pop(trial_id, None)
+        if self._live is not None:
+            return
+        accuracy = f"{100 * row.val_acc:6.2f} %" if row.val_acc is not None else "     - "
+        rung = f"  rung {verdict.rung}: {'stop' if verdict.stop else 'go on'}" if verdict and verdict.rung else ""
+        cause = f"  ({row.cause})" if row.status in ("failed", "diverged") and row.cause else ""
+        self._console.print(
+            f"[{_clock(time.monotonic() - self._began)}] {trial_id} {variant_text(row.config)}  "
+            f"epoch {row.epochs or 0}/{row.config['epochs']}  val {accuracy}  {row.status}{rung}{cause}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def render(self) -> RenderableType:
+        """The whole view, from the session as it is now."""
+        session = self._session
+        rows = list(session.trials.values())
+        counts = Counter(row.status for row in rows)
+        ended = sum(row.status in ENDED for row in rows)
+        elapsed = time.monotonic() - self._began
+        best = max((row for row in rows if row.val_acc is not None), key=lambda row: row.val_acc or 0, default=None)
+
+        head = Table.grid(padding=(0, 2))
+        head.add_row(
+            Text(session.search_id, style="bold"),
+            f"{ended}/{session.planned} trials",
+            f"{_clock(elapsed)} elapsed, {self._left(ended, elapsed)} left",
+            f"{sum(self._speed.values()):,.0f} images/s",
+        )
+        states = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+        lines: list[RenderableType] = [head, ProgressBar(total=max(1, session.planned), completed=ended, width=60)]
+        lines.append(Text(f"{states or 'starting'}", style="dim"))
+        if best is not None and best.val_acc is not None:
+            lines.append(Text(f"best so far {100 * best.val_acc:.2f} %  {best.id}  {variant_text(best.config)}"))
+        if session.scheduler.rungs:
+            lines.append(Text(f"rungs at epochs {', '.join(map(str, session.scheduler.rungs))}", style="dim"))
+        lines.append(self._table(rows))
+        return Group(*lines)
+
+    def _table(self, rows: list) -> Table:  # type: ignore[type-arg]  # rows of the store
+        table = Table(box=None, padding=(0, 1))
+        for name in ("trial", "variant", "epoch", "val acc", "images/s", "status"):
+            table.add_column(name, justify="right" if name in ("epoch", "val acc", "images/s") else "left")
+        running = [row for row in rows if row.status == "running"]
+        others = sorted(
+            (row for row in rows if row.status in ENDED),
+            key=lambda row: (row.epochs or 0, row.val_acc or 0),
+            reverse=True,
+        )
+        for row in (running + others)[:ROWS]:
+            speed = self._speed.get(row.id)
+            table.add_row(
+                row.id,
+                Text(variant_text(row.config), overflow="ellipsis", no_wrap=True),
+                f"{row.epochs or 0}/{row.config['epochs']}",
+                f"{100 * row.val_acc:.2f} %" if row.val_acc is not None else "",
+                f"{speed:,.0f}" if speed else "",
+                row.status,
+                style="bold" if row.status == "running" else None,
+            )
+        return table
+
+    def _left(self, ended: int, elapsed: float) -> str:
+        """Expected time left: as the trials that ended so far took; ASHA makes later ones shorter, so it is high."""
+        fresh = ended - self._ended_before
+        if fresh < 1:
+            return "?"
+        return _clock(elapsed / fresh * (self._session.planned - ended))
+
+
+def variant_text(config: dict) -> str:  # type: ignore[type-arg]
+    """A variant in a few words: kind, its own keys, layout and rate."""
+    kind = config["ffn"]
+    own = " ".join(
+        f"{key.rpartition('.')[2]}={value}" for key, value in config.items() if key.startswith(f"ffn.{kind}.")
+    )
+    layout = f" {config['layout']}" if config.get("layout") == "pair" else ""
+    return f"{kind} {own}{layout} lr={config['lr']:.2g}"
+
+
+def _clock(seconds: float) -> str:
+    whole = int(seconds)
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"

@@ -1,0 +1,266 @@
+"""What is checked and decided before Ray or a GPU is touched: the experiment, its data, its place in the store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from arch_space.model import ModelConfig
+from arch_space.registry import FFN
+from results.errors import InputError
+from results.ids import runs_folder
+from results.store import Store
+from search import catalog
+from search.experiment import Experiment, comparison_plan
+from search.resources import Resources
+from search.sampler import Sampler
+from trainer.config import Flat, own_keys
+from trainer.dataset import Header, read_header
+from trainer.fingerprint import fingerprint
+from trainer.resolve import resolve
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """A search that is in the store and may start."""
+
+    search_id: str
+    experiment: Experiment
+    header: Header
+    folder: Path
+    startup_trials: int
+    resumed: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Overrides:
+    """What the command line changes of an experiment; none = as the experiment says."""
+
+    trials: int | None = None
+    epochs: int | None = None
+    grace: int | None = None
+    reduction: int | None = None
+    search_seed: int | None = None
+    seeds: tuple[int, ...] | None = None
+    sampler: str | None = None
+    pooled_rungs: bool | None = None
+    fixed: Mapping[str, str] | None = None
+
+    def apply(self, experiment: Experiment) -> Experiment:
+        """Raises InputError where a value is out of range, or does not belong to this kind of experiment."""
+        if experiment.is_comparison:
+            for option, value in (("--trials", self.trials), ("--grace", self.grace), ("--reduction", self.reduction),
+                                  ("--sampler", self.sampler)):  # fmt: skip
+                if value is not None:
+                    raise InputError(
+                        f"{experiment.name!r} is a comparison: every variant trains with every seed to the end, so "
+                        f"{option} does not apply; use --seeds, or an experiment with a space."
+                    )
+        elif self.seeds is not None and len(self.seeds) > 1:
+            raise InputError(
+                f"{experiment.name!r} is a search, which gives each variant one seed, but got {len(self.seeds)} seeds; "
+                "compare its best variants in an experiment with a grid."
+            )
+        fixed: Flat = dict(self.fixed or {})
+        if self.epochs is not None:
+            fixed["epochs"] = self.epochs
+        check_keys(fixed)
+        changed = experiment.with_fixed(fixed)
+        given = {
+            name: getattr(self, name)
+            for name in ("trials", "grace", "reduction", "search_seed", "seeds", "sampler", "pooled_rungs")
+            if getattr(self, name) is not None
+        }
+        return replace(changed, **given)
+
+
+def check_keys(fixed: Mapping[str, object]) -> None:
+    """Raises InputError for a key that no trial of any kind has."""
+    from arch_space.flat import refuse_unknown
+
+    known = set(own_keys()).union(*(ModelConfig.keys({"ffn": kind}) for kind in FFN.kinds()))
+    try:
+        refuse_unknown(fixed, known)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def check_trials(experiment: Experiment, startup_trials: int, header: Header, *, on_gpu: bool) -> None:
+    """Resolve every trial of a comparison, or a few that a search might sample; InputError where one cannot be."""
+    if experiment.is_comparison:
+        flats: Sequence[Flat | None] = comparison_plan(experiment)
+    else:
+        sampler = Sampler(experiment, startup_trials)
+        flats = [sampler.ask(number) for number in range(1, 9)]
+    identities = [
+        tuple(sorted(resolve(flat, on_gpu=on_gpu, header=header).to_flat().items(), key=lambda item: item[0]))
+        for flat in flats
+        if flat is not None
+    ]
+    if experiment.is_comparison and len(set(identities)) < len(identities):
+        raise InputError(f"The variants of {experiment.name!r} must differ from one another, but two are equal.")
+
+
+def data_name(experiment: Experiment) -> str:
+    """The data set of an experiment; one for all its trials."""
+    return str({**experiment.base, **experiment.fixed}.get("data", "digits"))
+
+
+def prepare_new(
+    store: Store,
+    source: str,
+    experiment: Experiment,
+    resources: Resources,
+    *,
+    notes: str,
+    tags: Sequence[str],
+    variants: Sequence[str],
+) -> Prepared:
+    """Check the experiment and put a new search into the store."""
+    header = read_header(data_name(experiment))
+    startup = min(10, max(4, experiment.trials // 4))
+    check_trials(experiment, startup, header, on_gpu=resources.gpus_per_trial > 0)
+    search_id = store.create_search(
+        experiment.name,
+        experiment.question,
+        settings_of(source, experiment, resources, header, startup, variants),
+        driver_provenance(resources),
+        notes=notes,
+        tags=list(tags),
+    )
+    folder = runs_folder(store.url) / search_id
+    folder.mkdir(parents=True, exist_ok=True)
+    return Prepared(
+        search_id=search_id, experiment=experiment, header=header, folder=folder, startup_trials=startup, resumed=False
+    )
+
+
+def experiment_of(settings: Mapping[str, Any], name: str) -> Experiment:
+    """The experiment of a stored search: its code from the file, all values from the store.
+
+    A comparison's grid may have grown in the file since; variants that are gone from it stay.
+    """
+    loaded = catalog.load(settings["source"])
+    grid = loaded.grid
+    if settings["grid"] is not None:
+        stored = settings["grid"]
+        grid = [*stored, *(variant for variant in (loaded.grid or []) if variant not in stored)]
+    return replace(
+        loaded,
+        name=name,
+        base=settings["base"],
+        fixed=settings["fixed"],
+        ranges={key: tuple(bounds) for key, bounds in settings["ranges"].items()},
+        grid=grid,
+        seeds=tuple(settings["seeds"]),
+        trials=settings["trials"],
+        grace=settings["grace"],
+        reduction=settings["reduction"],
+        pooled_rungs=settings["pooled_rungs"],
+        sampler=settings["sampler"],
+        search_seed=settings["search_seed"],
+    )
+
+
+def prepare_resume(store: Store, search_id: str, experiment: Experiment, resources: Resources) -> Prepared:
+    """Check that a stored search may go on here, and note that this process now drives it.
+
+    Raises:
+        InputError: another driver lives; the data have changed.
+    """
+    row = store.search(search_id)
+    refuse_second_driver(row)
+    header = read_header(data_name(experiment))
+    recorded = row.settings["data_checksum"]
+    if header.checksum != recorded:
+        raise InputError(
+            f"The data set {header.name!r} has changed since {search_id} began (checksum {header.checksum[:12]}, "
+            f"recorded {recorded[:12]}): put the old file back, or start a new search."
+        )
+    startup = row.settings["startup_trials"]
+    check_trials(experiment, startup, header, on_gpu=resources.gpus_per_trial > 0)
+    settings = settings_of(row.settings["source"], experiment, resources, header, startup, row.settings["variants"])
+    store.update_search(
+        search_id,
+        status="running",
+        settings={**row.settings, **settings},
+        provenance={**row.provenance, **driver_provenance(resources)},
+    )
+    folder = runs_folder(store.url) / search_id
+    folder.mkdir(parents=True, exist_ok=True)
+    return Prepared(
+        search_id=search_id, experiment=experiment, header=header, folder=folder, startup_trials=startup, resumed=True
+    )
+
+
+def settings_of(
+    source: str,
+    experiment: Experiment,
+    resources: Resources,
+    header: Header,
+    startup_trials: int,
+    variants: Sequence[str],
+) -> dict[str, Any]:
+    """All that a search was run with, as JSON values."""
+    return {
+        "source": source,
+        "base": dict(experiment.base),
+        "fixed": dict(experiment.fixed),
+        "ranges": {key: list(bounds) for key, bounds in experiment.ranges.items()},
+        "grid": [dict(variant) for variant in experiment.grid] if experiment.grid is not None else None,
+        "seeds": list(experiment.seeds),
+        "trials": experiment.trials,
+        "epochs": experiment.epochs,
+        "grace": experiment.grace,
+        "reduction": experiment.reduction,
+        "rungs": list(experiment.rungs),
+        "pooled_rungs": experiment.pooled_rungs,
+        "scheduler": "none" if experiment.is_comparison else "asha",
+        "sampler": experiment.sampler,
+        "search_seed": experiment.search_seed,
+        "startup_trials": startup_trials,
+        "concurrency": resources.concurrency,
+        "cpus_per_trial": resources.cpus_per_trial,
+        "gpus_per_trial": resources.gpus_per_trial,
+        "threads": resources.threads,
+        "data": header.name,
+        "data_checksum": header.checksum,
+        "val_images": header.counts["val"],
+        "variants": list(variants),
+    }
+
+
+def driver_provenance(resources: Resources) -> dict[str, Any]:
+    """Code and machine of the driver, and which process it is, so that a second one can be refused."""
+    import torch
+
+    device = torch.device("cuda" if resources.gpus_per_trial else "cpu")
+    process = psutil.Process()
+    return {
+        **fingerprint(device, resources.threads),
+        "driver_pid": os.getpid(),
+        "driver_started": process.create_time(),
+    }
+
+
+def refuse_second_driver(row: Any) -> None:
+    """Raises InputError while the process that drives a search lives on this host."""
+    import platform
+
+    provenance = row.provenance
+    if row.status != "running" or provenance.get("hostname") != platform.node():
+        return
+    pid = provenance.get("driver_pid")
+    if pid == os.getpid():
+        return
+    try:
+        started = psutil.Process(pid).create_time()
+    except (psutil.NoSuchProcess, TypeError):
+        return
+    if abs(started - provenance.get("driver_started", 0)) < 1:
+        raise InputError(f"Search {row.id} is being driven by process {pid} on this host; stop that one first.")

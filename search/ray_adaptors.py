@@ -1,0 +1,159 @@
+"""The three places where Ray Tune calls us: the trainable in a worker, the searcher and the scheduler in the driver.
+
+They carry calls to `Session` and decide nothing. Tune pickles searcher and scheduler for its own records, which we
+never read back (the store is the truth), so what cannot be pickled is dropped there.
+"""
+
+from __future__ import annotations
+
+import json
+import traceback
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from search.session import Session
+
+WORK = "arbor"
+"""The key under which a Tune config carries what is not the trial's dictionary: ids, folder, resources."""
+
+
+class TrialActor(tune.Trainable):
+    """Trains one trial, an epoch a step; reused for the next trial when Tune has one for the same resources.
+
+    What goes wrong in our own code becomes a result that says so; only the death of the process itself is left to Tune,
+    which then starts the trial again elsewhere, where it finds its checkpoint.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self._flat = {key: value for key, value in config.items() if key != WORK}
+        self._work = config[WORK]
+        self._trial: Any = None
+        self._reports: Any = None
+
+    def step(self) -> dict[str, Any]:
+        try:
+            if self._trial is None:
+                self._begin()
+                provenance = self._provenance()
+            else:
+                provenance = {}
+            report = next(self._reports)
+        except Exception as error:  # noqa: BLE001  # the driver shows it and goes on
+            return {"failed": _cause(error), "traceback": traceback.format_exc()}
+        return {
+            "epoch": report.row.epoch,
+            "val_acc": report.row.val_acc,
+            "val_loss": report.row.val_loss,
+            "images_per_second": report.row.images_per_second,
+            # as text, because Tune flattens what is nested
+            "report": json.dumps(report.to_plain()),
+            "provenance": json.dumps(provenance | {"gpu_memory_bytes": report.gpu_memory_bytes}),
+        }
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.cleanup()
+        self.setup(new_config)
+        return True
+
+    def cleanup(self) -> None:
+        if self._trial is not None:
+            self._trial.close()
+            self._trial = None
+
+    def _begin(self) -> None:
+        from arch_space.registry import FFN
+        from trainer.config import TrialConfig
+        from trainer.engine import device_of
+        from trainer.resolve import cached_dataset
+        from trainer.trial import Trial
+
+        for path in self._work["variants"]:
+            FFN.discover(path)
+        self._trial = Trial(
+            TrialConfig.from_flat(self._flat),
+            Path(self._work["folder"]),
+            device=device_of(self._work["gpus"] > 0),
+            threads=self._work["threads"],
+            reported=self._work["reported"],
+            dataset=cached_dataset(self._work["data"]),
+        )
+        self._reports = self._trial.reports()
+
+    def _provenance(self) -> dict[str, Any]:
+        from trainer.fingerprint import trial_fingerprint
+
+        return trial_fingerprint(self._trial)
+
+
+def _cause(error: Exception) -> str:
+    import torch
+
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        return "the GPU's memory is full: run fewer trials at once, or raise accumulation"
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0] if text else 'no message'}"
+
+
+class SessionSearcher(Searcher):
+    """Asks the session for the next trial, and tells it when Tune has given one up."""
+
+    def __init__(self, session: Session, work: dict[str, Any]) -> None:
+        super().__init__(metric="val_acc", mode="max")
+        self._session, self._work = session, work
+        self._ids: dict[str, str] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is text
+        assignment = self._session.next_trial()
+        if assignment is None:
+            return Searcher.FINISHED if self._session.done else None
+        self._ids[trial_id] = assignment.trial_id
+        own = {
+            "trial": assignment.trial_id,
+            "folder": str(assignment.folder),
+            "reported": assignment.reported,
+            **self._work,
+        }
+        return {**assignment.flat, WORK: own}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        own = self._ids.pop(trial_id, None)
+        if own is None:
+            return
+        if error:
+            self._session.fail(own, "the trial's worker process died, and died again when the trial was retried")
+        self._session.release(own)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the store has it all."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: a session is made from the store."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class SessionScheduler(FIFOScheduler):
+    """Commits each report through the session before Tune acts on it, and passes on its verdict."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._session = session
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        from trainer.trial import Report
+
+        own = trial.config[WORK]["trial"]
+        if "failed" in result:
+            self._session.fail(own, result["failed"])
+            return TrialScheduler.STOP
+        report = Report.from_plain(json.loads(result["report"]))
+        stop = self._session.report(own, report, json.loads(result["provenance"]))
+        return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}

@@ -1,0 +1,137 @@
+"""`python -m search.run [EXPERIMENT]`: run an architecture search, or go on with one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from results.cli import run
+from results.errors import InputError
+
+DEFAULT_STORAGE = "sqlite:///runs/arbor.db"
+EXAMPLES = """\
+Run an architecture search: sample variants, train each with DeepSpeed on data by DALI, stop the weak, rank the rest.
+
+Examples:
+
+  python -m search.run                                  the quickstart, on the embedded digits
+
+  python -m search.run fff_vs_dense --trials 24 --concurrency 4
+
+  python -m search.run baseline --epochs 30 --seeds 5   a comparison: every variant with every seed
+
+  python -m search.run my/idea.py --set lr=1e-3         an experiment of your own, with a key fixed
+
+  python -m search.run --resume quickstart-1            go on after Ctrl-C, kill -9 or a power cut
+"""
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+
+
+@app.command(help=EXAMPLES)
+def main(
+    experiment: Annotated[
+        str | None, typer.Argument(help="A name from --list, or the path of a Python file. Default: quickstart.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(help="Variants that a search samples.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="The full horizon of every trial.")] = None,
+    grace: Annotated[int | None, typer.Option(help="Epochs before ASHA may stop a trial.")] = None,
+    reduction: Annotated[int | None, typer.Option(help="ASHA keeps the best 1/REDUCTION of each rung.")] = None,
+    pooled_rungs: Annotated[bool, typer.Option("--pooled-rungs", help="One race for all kinds.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Seed of the search's sampler.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Training seeds of a comparison: a number of them, or a list such as 3,4,5.")
+    ] = None,
+    sampler: Annotated[str | None, typer.Option(help="tpe or random.")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Trials at once.")] = None,
+    gpus_per_trial: Annotated[float | None, typer.Option(help="GPUs of one trial, such as 0.25.")] = None,
+    cpus_per_trial: Annotated[float | None, typer.Option(help="CPU cores of one trial.")] = None,
+    fix: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Fix a key for every trial; repeatable.")
+    ] = None,
+    time_budget: Annotated[str | None, typer.Option(help="Stop cleanly after so long: 90s, 30m or 2h.")] = None,
+    storage: Annotated[str, typer.Option(help="Where results go: any SQLAlchemy URL.")] = DEFAULT_STORAGE,
+    note: Annotated[str, typer.Option(help="A remark kept with the search.")] = "",
+    tag: Annotated[list[str] | None, typer.Option(help="A tag kept with the search; repeatable.")] = None,
+    variants: Annotated[
+        list[str] | None, typer.Option(help="A file or folder of feed-forward kinds of your own; repeatable.")
+    ] = None,
+    resume: Annotated[str | None, typer.Option(metavar="SEARCH", help="Go on with a search.")] = None,
+    dashboard: Annotated[bool, typer.Option(help="Ray's dashboard, on loopback.")] = True,
+    list_all: Annotated[bool, typer.Option("--list", help="Name the experiments and their questions.")] = False,
+    show: Annotated[str | None, typer.Option(metavar="NAME", help="An experiment's question, space, budget.")] = None,
+) -> None:
+    from search import command  # imports torch: not for --help
+
+    console = Console()
+    if list_all:
+        command.list_experiments(console)
+        return
+    if show is not None:
+        command.show_experiment(show, console)
+        return
+    from search.prepare import Overrides
+    from trainer.config import parse_pairs
+
+    overrides = Overrides(
+        trials=trials,
+        epochs=epochs,
+        grace=grace,
+        reduction=reduction,
+        search_seed=seed,
+        seeds=parse_seeds(seeds) if seeds is not None else None,
+        sampler=sampler,
+        pooled_rungs=True if pooled_rungs else None,
+        fixed=parse_pairs(fix or []),
+    )
+    asked = command.Asked(
+        experiment=experiment,
+        resume=resume,
+        overrides=overrides,
+        concurrency=concurrency,
+        gpus_per_trial=gpus_per_trial,
+        cpus_per_trial=cpus_per_trial,
+        time_budget_seconds=parse_duration(time_budget) if time_budget is not None else None,
+        storage=storage,
+        note=note,
+        tags=tuple(tag or ()),
+        variants=tuple(str(Path(path).resolve()) for path in variants or ()),
+        dashboard=dashboard,
+    )
+    command.search(asked, console)
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """`"3"` is 0, 1, 2; `"5,7"` is 5 and 7.
+
+    Raises:
+        InputError: not numbers, none, or one twice.
+    """
+    if not re.fullmatch(r"\d+(,\d+)*", text):
+        raise InputError(f'"--seeds" must be a number of seeds or a list such as 3,4,5, but got {text!r}.')
+    numbers = tuple(int(part) for part in text.split(","))
+    if "," not in text:
+        numbers = tuple(range(numbers[0]))
+    if not numbers or len(set(numbers)) < len(numbers) or len(numbers) > 1000:
+        raise InputError(f'"--seeds" must give 1 to 1000 different seeds, but got {text!r}.')
+    return numbers
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of `90s`, `30m`, `1.5h` or a plain number of seconds.
+
+    Raises:
+        InputError: another form, or nothing above 0.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if match is None or float(match[1]) == 0:
+        raise InputError(f'"--time-budget" must be a time such as 90s, 30m or 2h, but got {text!r}.')
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+if __name__ == "__main__":
+    run(app, "python -m search.run")

@@ -1,0 +1,285 @@
+"""A running search without Ray: what to train next, what a report means, and the store that knows it all.
+
+The store is committed to before anything is acted on, so whatever kills the driver, a session opened again on the same
+search knows as much as the dead one did: rungs, sampler, unfinished trials. Ray's adaptors (`search.ray_adaptors`) only
+carry calls to here.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from arch_space.cost import cost
+from results.rows import DecisionRow, TrialRow
+from results.store import ENDED, Store
+from search.asha import Asha, NoStopping, Scheduler, Verdict
+from search.experiment import Experiment, comparison_plan
+from search.sampler import Sampler
+from trainer import checkpoint
+from trainer.config import Flat, TrialConfig
+from trainer.dataset import Header
+from trainer.resolve import resolve
+from trainer.trial import Report
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Assignment:
+    """A trial for a worker: its dictionary, its folder, and how many of its epochs the store has."""
+
+    trial_id: str
+    number: int
+    flat: Flat
+    folder: Path
+    reported: int
+
+
+class Session:
+    """The state of one search while its driver lives.
+
+    Args:
+        gpus_per_trial: a share of a GPU, or 0; counted into `gpu_seconds`.
+        on_event: called with the trial's row after every commit, for a live view.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        search_id: str,
+        experiment: Experiment,
+        *,
+        folder: Path,
+        header: Header,
+        concurrency: int,
+        gpus_per_trial: float,
+        startup_trials: int,
+        time_budget_seconds: float | None = None,
+        on_event: Callable[[str, Report | None, Verdict | None], None] = lambda trial_id, report, verdict: None,
+    ) -> None:
+        self.store, self.search_id, self.experiment, self.folder = store, search_id, experiment, folder
+        self.concurrency = concurrency
+        self.header, self._gpus = header, gpus_per_trial
+        self.on_event = on_event
+        self._deadline = time.monotonic() + time_budget_seconds if time_budget_seconds else None
+        self.scheduler: Scheduler = (
+            NoStopping()
+            if experiment.is_comparison
+            else Asha(experiment.grace, experiment.reduction, experiment.epochs)
+        )
+        self.sampler = None if experiment.is_comparison else Sampler(experiment, startup_trials)
+        self.trials: dict[str, TrialRow] = {}
+        self._live: set[str] = set()
+        self._exhausted = False
+        self._take_up()
+
+    # what to train next
+
+    def next_trial(self) -> Assignment | None:
+        """The next trial for a free slot; none where all slots are taken, or nothing is left (see `done`)."""
+        if len(self._live) >= self.concurrency or self.out_of_time:
+            return None
+        row = self._unfinished() or self._new_trial()
+        if row is None:
+            return None
+        self._live.add(row.id)
+        self._update(row.id, status="running", started=row.started or datetime.now(UTC))
+        return Assignment(
+            trial_id=row.id,
+            number=row.number,
+            flat=dict(row.config),
+            folder=Path(row.provenance["folder"]),
+            reported=self.store.last_epoch(row.id),
+        )
+
+    @property
+    def done(self) -> bool:
+        """Whether no trial will be given out any more (some may still run)."""
+        if self.out_of_time:
+            return True
+        return self._unfinished() is None and not self._has_new
+
+    @property
+    def out_of_time(self) -> bool:
+        return self._deadline is not None and time.monotonic() > self._deadline
+
+    @property
+    def planned(self) -> int:
+        """Trials that the search has when it ends."""
+        if self.experiment.is_comparison:
+            return len(self._plan)
+        return max(len(self.trials), self.experiment.trials) if not self._exhausted else len(self.trials)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned trial has come to an end of its own."""
+        return not self._has_new and all(row.status in ENDED for row in self.trials.values())
+
+    def _unfinished(self) -> TrialRow | None:
+        waiting = (row for row in self.trials.values() if row.status not in ENDED and row.id not in self._live)
+        return next(waiting, None)
+
+    @property
+    def _has_new(self) -> bool:
+        if self.experiment.is_comparison:
+            return bool(self._missing)
+        return not self._exhausted and len(self.trials) < self.experiment.trials
+
+    def _new_trial(self) -> TrialRow | None:
+        if not self._has_new:
+            return None
+        number = len(self.trials) + 1
+        if self.sampler is None:
+            return self._insert(number, self._missing.pop(0))
+        flat = self.sampler.ask(number)
+        if flat is None:
+            self._exhausted = True
+            return None
+        return self._insert(number, self._resolve(flat))
+
+    def _resolve(self, flat: Flat) -> TrialConfig:
+        return resolve(flat, on_gpu=self._gpus > 0, header=self.header)
+
+    def _insert(self, number: int, config: TrialConfig) -> TrialRow:
+        """The row is in the store before a worker hears of the trial."""
+        price = cost(config.model)
+        flat = config.to_flat()
+        trial_id = self.store.add_trial(
+            self.search_id,
+            number,
+            flat,
+            parameters=price.parameters,
+            neurons_used=price.neurons_used,
+            macs=price.macs,
+            macs_conditional=price.macs_conditional,
+            provenance={"folder": str(self.folder / f"{number:03d}-{flat['ffn']}")},
+        )
+        self.trials[trial_id] = self.store.trial(trial_id)
+        return self.trials[trial_id]
+
+    # what a report means
+
+    def report(self, trial_id: str, report: Report, provenance: dict[str, Any]) -> bool:
+        """Commit one epoch and what follows from it; whether the trial stops here.
+
+        A report of an epoch that the store has, or of a trial that has ended (a worker which was cut off and came
+        back), changes nothing.
+        """
+        row = self.trials[trial_id]
+        if row.status in ENDED:
+            return True
+        if report.row.epoch <= self.store.last_epoch(trial_id):
+            return False
+        verdict = Verdict(stop=False)
+        value = report.row.val_acc
+        if not report.ended and value is not None and math.isfinite(value):
+            verdict = self.scheduler.judge(self.group(row), report.row.epoch, value)
+        status = report.status if report.ended else "stopped" if verdict.stop else "running"
+        self._commit(row, report, verdict, status, provenance)
+        if self.sampler is not None:
+            if value is not None and math.isfinite(value):
+                self.sampler.report(row.number, report.row.epoch, value)
+            if status in ENDED:
+                self.sampler.tell(row.number, status, value)
+        if status in ENDED:
+            self._live.discard(trial_id)
+            checkpoint.remove_resume_files(Path(row.provenance["folder"]))
+        self.on_event(trial_id, report, verdict)
+        return status in ENDED or self.out_of_time
+
+    def fail(self, trial_id: str, cause: str) -> None:
+        """A trial that will not go on: its worker died too often, or its code raised."""
+        row = self.trials[trial_id]
+        if row.status in ENDED:
+            return
+        self._update(trial_id, status="failed", cause=cause[:2000], ended=datetime.now(UTC))
+        self._live.discard(trial_id)
+        if self.sampler is not None:
+            self.sampler.tell(row.number, "failed", None)
+        checkpoint.remove_resume_files(Path(row.provenance["folder"]))
+        self.on_event(trial_id, None, None)
+
+    def release(self, trial_id: str) -> None:
+        """The worker of a trial is gone though the trial may go on (time is up, Ctrl-C)."""
+        self._live.discard(trial_id)
+
+    def close(self) -> str:
+        """Mark what is unfinished as interrupted and say how the search stands: `ended` or `interrupted`."""
+        for row in list(self.trials.values()):
+            if row.status == "running":
+                self._update(row.id, status="interrupted")
+        status = "ended" if self.complete else "interrupted"
+        self.store.update_search(self.search_id, status=status)
+        return status
+
+    def group(self, row: TrialRow) -> str:
+        """The race in which a trial runs: its feed-forward kind, unless rungs are pooled."""
+        return "all" if self.experiment.pooled_rungs else str(row.config["ffn"])
+
+    def _commit(self, row: TrialRow, report: Report, verdict: Verdict, status: str, provenance: dict[str, Any]) -> None:
+        decision = None
+        if verdict.rung is not None:
+            decision = DecisionRow(
+                trial_id=row.id,
+                epoch=report.row.epoch,
+                scheduler=self.scheduler.name,
+                rung=verdict.rung,
+                value=report.row.val_acc,
+                cutoff=verdict.cutoff,
+                decision="stop" if verdict.stop else "continue",
+                created=datetime.now(UTC),
+            )
+        columns: dict[str, Any] = {
+            "status": status,
+            "wall_seconds": report.wall_seconds,
+            "gpu_seconds": report.wall_seconds * self._gpus,
+        }
+        if status in ENDED:
+            columns["ended"] = datetime.now(UTC)
+        if status == "stopped":
+            columns["cause"] = f"asha: {report.row.val_acc:.4f} below {verdict.cutoff:.4f} at rung {verdict.rung}"
+        elif status == "diverged":
+            columns["cause"] = f"the loss was not finite in epoch {report.row.epoch}"
+        if report.test_acc is not None:
+            columns.update(test_acc=report.test_acc, test_loss=report.test_loss)
+        if provenance:
+            columns["provenance"] = provenance
+        self.store.commit_report(row.id, report.row, decision, **columns)
+        self.trials[row.id] = self.store.trial(row.id)
+
+    def _update(self, trial_id: str, **columns: Any) -> None:
+        self.store.update_trial(trial_id, **columns)
+        self.trials[trial_id] = self.store.trial(trial_id)
+
+    # after any crash
+
+    def _take_up(self) -> None:
+        """Bring back rungs, sampler and unfinished trials from the store."""
+        rows = self.store.trials(self.search_id)
+        self.trials = {row.id: row for row in rows}
+        for decision in self.store.decisions(self.search_id):
+            if decision.rung is not None and decision.value is not None:
+                self.scheduler.remember(self.group(self.trials[decision.trial_id]), decision.rung, decision.value)
+        if self.sampler is None:
+            have = {_identity(row.config) for row in rows}
+            self._plan = [self._resolve(flat) for flat in comparison_plan(self.experiment)]
+            self._missing = [config for config in self._plan if _identity(config.to_flat()) not in have]
+        else:
+            for row in rows:
+                self.sampler.recall(row.number, row.config)
+                for epoch in self.store.epochs(row.id):
+                    if epoch.val_acc is not None:
+                        self.sampler.report(row.number, epoch.epoch, epoch.val_acc)
+                if row.status in ENDED:
+                    self.sampler.tell(row.number, row.status, row.val_acc)
+        for row in rows:
+            if row.status in ENDED:  # killed between the commit of an end and the removal of its files
+                checkpoint.remove_resume_files(Path(row.provenance["folder"]))
+
+
+def _identity(config: Any) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(config.items(), key=lambda item: item[0]))

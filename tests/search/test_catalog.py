@@ -1,0 +1,86 @@
+"""Experiments by name and by path, and what is refused."""
+
+import pytest
+
+from results.errors import InputError
+from search import catalog
+from search.experiment import Experiment, comparison_plan
+from trainer.config import TrialConfig
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_every_experiment_is_complete_and_asks_a_question(name):
+    experiment = catalog.load(name)
+    assert experiment.name == name
+    assert experiment.question.endswith("?")
+    flats = comparison_plan(experiment) if experiment.is_comparison else [{**experiment.base, "seed": 0}]
+    for flat in flats:
+        assert TrialConfig.from_flat(flat).epochs == experiment.epochs
+
+
+def test_the_experiments_of_the_first_release_are_there():
+    assert {"quickstart", "seed_recipe", "baseline", "fff_vs_dense"} <= set(catalog.names())
+
+
+def test_an_experiment_of_ones_own_is_loaded_by_its_path(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from search.experiment import Experiment\n"
+        "def mine() -> Experiment:\n"
+        '    """Does it load?"""\n'
+        '    return Experiment(base={"epochs": 2}, grid=[{"dim": 8}])\n'
+    )
+    assert catalog.load(str(path)).question == "Does it load?"
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, "There is no experiment file"),
+        ("x = 1", r"must define a function mine\(\)"),
+        ("def mine():\n    '''Why?'''\n    return 3", "must return an Experiment, but returned int"),
+        ("def mine(:", "could not be loaded: SyntaxError"),
+        (
+            "from search.experiment import Experiment\ndef mine():\n    return Experiment(grid=[{}])",
+            "needs a docstring",
+        ),
+        (
+            "from search.experiment import Experiment\ndef mine():\n    '''?'''\n    return Experiment()",
+            'either a "space"',
+        ),
+    ],
+)
+def test_a_file_that_is_no_experiment_is_refused_with_a_sentence(tmp_path, content, sentence):
+    path = tmp_path / "mine.py"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match=sentence):
+        catalog.load(str(path))
+
+
+def test_an_unknown_name_is_refused_with_the_nearest():
+    with pytest.raises(InputError, match="Unknown experiment 'quickstrat'; did you mean 'quickstart'"):
+        catalog.load("quickstrat")
+
+
+def test_a_key_in_which_variants_differ_cannot_be_fixed():
+    experiment = catalog.load("baseline")
+    with pytest.raises(InputError, match=r"differ in 'ffn\.mlp\.hidden'"):
+        experiment.with_fixed({"ffn.mlp.hidden": 3})
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"trials": 0}, '"trials" must be at least 1'),
+        ({"reduction": 1}, '"reduction" must be at least 2'),
+        ({"grace": 0}, '"grace" must be at least 1'),
+        ({"grace": 5, "base": {"epochs": 4}}, r'"grace" must be at most "epochs", but got \(grace=5, epochs=4\)'),
+        ({"base": {"epochs": 0}}, '"epochs" must be at least 1, but got 0'),
+        ({"seeds": ()}, '"seeds" must be at least 1'),
+        ({"seeds": (1, 1)}, '"seeds" must differ'),
+    ],
+)
+def test_budgets_out_of_range_are_refused(changes, sentence):
+    with pytest.raises(InputError, match=sentence):
+        Experiment(**{"space": lambda scope: {}, "base": {"epochs": 9}, **changes})

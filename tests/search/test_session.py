@@ -1,0 +1,225 @@
+"""A search's state without Ray: real store, sampler and scheduler; the curves are made up, the decisions are not."""
+
+import math
+import os
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from results.rows import EpochRow
+from results.store import Store
+from search.experiment import Experiment
+from search.session import Session
+from search.space import suggest_ffn
+from trainer.dataset import read_header
+from trainer.trial import Report
+
+EPOCHS = 9
+
+
+def space(scope):
+    return {**suggest_ffn(scope, ("mlp", "fff")), "lr": scope.float("lr", 1e-4, 1e-2, log=True)}
+
+
+SEARCH = Experiment(
+    name="toy", question="?", base={"data": "digits", "epochs": EPOCHS, "batch_size": 64}, space=space, trials=14
+)
+COMPARISON = Experiment(
+    name="pairs", question="?", base={"data": "digits", "epochs": 2, "batch_size": 64},
+    grid=[{"ffn": "mlp", "ffn.mlp.hidden": 8}, {"ffn": "mlp", "ffn.mlp.hidden": 16}], seeds=(0, 1),
+)  # fmt: skip
+
+
+@pytest.fixture
+def header(digits):
+    return read_header("digits")
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store.open(f"sqlite:///{tmp_path}/arbor.db") as opened:
+        yield opened
+
+
+def new_search(store, experiment):
+    return store.create_search(experiment.name, "?", {}, {})
+
+
+def session_of(store, search_id, experiment, header, tmp_path, concurrency=1):
+    return Session(
+        store, search_id, experiment,
+        folder=tmp_path, header=header, concurrency=concurrency, gpus_per_trial=0, startup_trials=4,
+    )  # fmt: skip
+
+
+def report_of(flat, epoch, value=None, status=None):
+    """A curve that rises towards a level which depends on the rate."""
+    level = 0.9 - 0.1 * abs(math.log10(flat["lr"] / 1e-3)) - (0.05 if flat["ffn"] == "fff" else 0)
+    value = level * (1 - 0.5**epoch) if value is None else value
+    if status is None:
+        status = "finished" if epoch == flat["epochs"] else "running"
+    row = EpochRow(
+        epoch=epoch, train_loss=1 - value, val_loss=1 - value, val_acc=value, lr=flat["lr"],
+        train_seconds=1.0, val_seconds=0.1, images_per_second=100.0,
+    )  # fmt: skip
+    return Report(row=row, status=status, wall_seconds=float(epoch), test_acc=value if status == "finished" else None)
+
+
+def run(make_session, kill_after=None):
+    """Train all trials on one slot; with `kill_after`, forget the session after so many reports and make a new one."""
+    session, reports = make_session(), 0
+    while True:
+        assignment = session.next_trial()
+        if assignment is None:
+            assert session.done
+            return session
+        epoch, stop = assignment.reported, False
+        while not stop:
+            epoch += 1
+            stop = session.report(assignment.trial_id, report_of(assignment.flat, epoch), {})
+            reports += 1
+            if kill_after and reports % kill_after == 0:
+                session = make_session()
+                break
+
+
+def history(store, search_id):
+    trials = [(row.number, row.config, row.status, row.epochs, row.val_acc) for row in store.trials(search_id)]
+    decisions = [(d.trial_id.rpartition(".")[2], d.epoch, d.cutoff, d.decision) for d in store.decisions(search_id)]
+    return trials, decisions
+
+
+def test_a_search_on_one_slot_stops_the_weak_and_finishes_the_rest(store, header, tmp_path):
+    search_id = new_search(store, SEARCH)
+    session = run(lambda: session_of(store, search_id, SEARCH, header, tmp_path))
+    rows = store.trials(search_id)
+    assert len(rows) == 14
+    assert {row.status for row in rows} == {"finished", "stopped"}
+    assert all(row.epochs == EPOCHS for row in rows if row.status == "finished")
+    assert all(row.epochs in (1, 3) for row in rows if row.status == "stopped")
+    assert all("asha" in row.cause for row in rows if row.status == "stopped")
+    assert session.close() == "ended"
+    assert store.search(search_id).status == "ended"
+
+
+@pytest.mark.parametrize("kill_after", [1, 2, 3, 5])
+def test_sessions_killed_again_and_again_decide_as_one_that_lived(store, header, tmp_path, kill_after):
+    whole, broken = new_search(store, SEARCH), new_search(store, SEARCH)
+    run(lambda: session_of(store, whole, SEARCH, header, tmp_path / "a"))
+    run(lambda: session_of(store, broken, SEARCH, header, tmp_path / "b"), kill_after=kill_after)
+    assert history(store, broken) == history(store, whole)
+
+
+def test_a_repeated_or_late_report_changes_nothing(store, header, tmp_path):
+    search_id = new_search(store, SEARCH)
+    session = session_of(store, search_id, SEARCH, header, tmp_path)
+    assignment = session.next_trial()
+    first = report_of(assignment.flat, 1)
+    assert not session.report(assignment.trial_id, first, {})
+    before = history(store, search_id)
+    assert not session.report(assignment.trial_id, first, {})
+    assert history(store, search_id) == before
+    session.fail(assignment.trial_id, "its node was lost")
+    assert session.report(assignment.trial_id, report_of(assignment.flat, 2), {})
+    assert store.trial(assignment.trial_id).epochs == 1
+
+
+def test_a_diverged_trial_is_recorded_at_once_and_the_search_goes_on(store, header, tmp_path):
+    search_id = new_search(store, SEARCH)
+    session = session_of(store, search_id, SEARCH, header, tmp_path)
+    assignment = session.next_trial()
+    report = report_of(assignment.flat, 1, value=math.nan, status="diverged")
+    assert session.report(assignment.trial_id, report, {})
+    row = store.trial(assignment.trial_id)
+    assert (row.status, row.val_acc) == ("diverged", None)
+    assert "not finite in epoch 1" in row.cause
+    assert session.next_trial() is not None
+
+
+def test_no_more_trials_are_given_out_than_there_are_slots(store, header, tmp_path):
+    search_id = new_search(store, SEARCH)
+    session = session_of(store, search_id, SEARCH, header, tmp_path, concurrency=2)
+    first, second = session.next_trial(), session.next_trial()
+    assert session.next_trial() is None
+    assert not session.done
+    session.fail(first.trial_id, "?")
+    assert session.next_trial().number == second.number + 1
+
+
+def test_a_comparison_trains_every_variant_with_every_seed_and_stops_none(store, header, tmp_path):
+    search_id = new_search(store, COMPARISON)
+    run(lambda: session_of(store, search_id, COMPARISON, header, tmp_path))
+    rows = store.trials(search_id)
+    assert [(row.config["ffn.mlp.hidden"], row.seed) for row in rows] == [(8, 0), (16, 0), (8, 1), (16, 1)]
+    assert {row.status for row in rows} == {"finished"}
+    assert store.decisions(search_id) == []
+
+
+def test_an_ended_comparison_trains_only_the_added_seeds_and_variants(store, header, tmp_path):
+    search_id = new_search(store, COMPARISON)
+    run(lambda: session_of(store, search_id, COMPARISON, header, tmp_path))
+    longer = replace(COMPARISON, seeds=(0, 1, 2), grid=[*COMPARISON.grid, {"ffn": "fff", "ffn.fff.depth": 2}])
+    session = session_of(store, search_id, longer, header, tmp_path)
+    assert session.planned == 9
+    assert not session.complete
+    run(lambda: session)
+    rows = store.trials(search_id)
+    assert len(rows) == 9
+    assert len({(row.variant, row.seed) for row in rows}) == 9
+    assert [row.number for row in rows] == list(range(1, 10))
+
+
+def test_an_interrupted_trial_comes_first_when_the_search_goes_on(store, header, tmp_path):
+    search_id = new_search(store, SEARCH)
+    session = session_of(store, search_id, SEARCH, header, tmp_path, concurrency=2)
+    one, two = session.next_trial(), session.next_trial()
+    session.report(two.trial_id, report_of(two.flat, 1), {})
+    assert session.close() == "interrupted"
+    again = session_of(store, search_id, SEARCH, header, tmp_path, concurrency=2)
+    taken = [again.next_trial(), again.next_trial()]
+    assert [(a.trial_id, a.reported, a.flat) for a in taken] == [
+        (one.trial_id, 0, one.flat),
+        (two.trial_id, 1, two.flat),
+    ]
+
+
+def test_a_writer_killed_in_the_middle_leaves_no_half_report(tmp_path, header):
+    """kill -9 of a process that commits reports as fast as it can: every epoch has its trial columns and decision."""
+    script = textwrap.dedent(
+        f"""
+        import sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from test_session import SEARCH, new_search, report_of, session_of
+        from results.store import Store
+        from trainer.dataset import read_header
+        from pathlib import Path
+        store = Store.open("sqlite:///{tmp_path}/arbor.db")
+        session = session_of(store, new_search(store, SEARCH), SEARCH, read_header("digits"), Path({str(tmp_path)!r}))
+        print("ready", flush=True)
+        while (assignment := session.next_trial()) is not None:
+            epoch = 0
+            while not session.report(assignment.trial_id, report_of(assignment.flat, epoch := epoch + 1), {{}}):
+                print("x", flush=True)
+        """
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment)
+    assert process.stdout is not None
+    for _ in range(12):
+        process.stdout.readline()
+    process.kill()
+    process.wait()
+    with Store.open(f"sqlite:///{tmp_path}/arbor.db") as store:
+        search_id = store.latest_search()
+        assert search_id is not None
+        rows = store.trials(search_id)
+        assert sum(row.epochs for row in rows) >= 5
+        judged = {(d.trial_id, d.epoch) for d in store.decisions(search_id)}
+        for row in rows:
+            epochs = [entry.epoch for entry in store.epochs(row.id)]
+            assert epochs == list(range(1, row.epochs + 1))
+            assert all((row.id, rung) in judged for rung in (1, 3) if rung <= row.epochs)

@@ -1,0 +1,47 @@
+"""TensorBoard of one trial: scalars by epoch and the flat dictionary as hyperparameters, one folder a trial."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from results.rows import EpochRow
+from trainer.config import Flat
+
+if TYPE_CHECKING:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+HPARAMS_METRICS = ("val/accuracy", "val/loss", "train/loss")
+
+
+class Board:
+    """Writes one event file under `folder`; after a resume, TensorBoard drops what a lost epoch had written."""
+
+    def __init__(self, folder: Path, flat: Flat, start_epoch: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+        from torch.utils.tensorboard.summary import hparams
+
+        self._writer = SummaryWriter(str(folder), purge_step=start_epoch if start_epoch > 1 else None)
+        if start_epoch == 1:
+            plain = {key: "none" if value is None else value for key, value in flat.items()}
+            summaries: tuple[Summary, ...] = hparams(plain, dict.fromkeys(HPARAMS_METRICS, 0.0))
+            for summary in summaries:
+                self._writer._get_file_writer().add_summary(summary)  # its own add_hparams would open a second run
+
+    def add(self, row: EpochRow) -> None:
+        """The scalars of one epoch."""
+        for tag, value in (
+            ("train/loss", row.train_loss),
+            ("val/loss", row.val_loss),
+            ("val/accuracy", row.val_acc),
+            ("learning_rate", row.lr),
+            ("speed/images_per_second", row.images_per_second),
+            ("speed/train_seconds", row.train_seconds),
+            ("speed/val_seconds", row.val_seconds),
+        ):
+            if value is not None:
+                self._writer.add_scalar(tag, value, row.epoch)
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()

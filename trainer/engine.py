@@ -1,0 +1,132 @@
+"""The DeepSpeed engine of one trial, in a process that may train many trials one after another."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from trainer.config import TrialConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from deepspeed import DeepSpeedEngine
+
+
+def device_of(on_gpu: bool) -> torch.device:
+    """The device of a trial in this process: the first GPU that it sees, or the CPU."""
+    return torch.device("cuda", 0) if on_gpu else torch.device("cpu")
+
+
+def start_process(device: torch.device) -> None:
+    """Bring up the process group and DeepSpeed, once in a process: a world of one, without a port.
+
+    A HashStore lives inside the process, so that trials beside each other cannot collide on an address.
+    """
+    if dist.is_initialized():
+        return
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    os.environ.setdefault("DS_ACCELERATOR", device.type)
+    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")
+    deepspeed = _import_deepspeed()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    atexit.register(dist.destroy_process_group)
+    store = dist.HashStore()  # type: ignore[attr-defined]  # public, though not listed
+    dist.init_process_group(backend, store=store, rank=0, world_size=1)
+    deepspeed.init_distributed(backend, auto_mpi_discovery=False)
+
+
+def _import_deepspeed() -> Any:
+    """DeepSpeed, quiet, and without the C++ op that it would build for 90 seconds at first use on a CPU.
+
+    A process killed in the middle of that build leaves a lock on which the next one hangs for ever; a world of one
+    never uses the op. Its switch is an internal name, so its absence in another version is no error.
+    """
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), _silent_stderr():
+        warnings.simplefilter("ignore")
+        import deepspeed
+    deepspeed.utils.logger.setLevel(logging.ERROR)
+    compatible = getattr(deepspeed.ops, "__compatible_ops__", None)
+    if isinstance(compatible, dict):
+        compatible["deepspeed_shm_comm"] = False
+    return deepspeed
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """DeepSpeed's import tries to link a library that we do not use, and the linker's complaint would reach the user."""
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nothing:  # noqa: PTH123  # a device
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def build_engine(
+    model: nn.Module, config: TrialConfig, factor_by_step: Callable[[int], float], device: torch.device
+) -> DeepSpeedEngine:
+    """The model with its optimizer and schedule under a DeepSpeed engine (ZeRO stage 0).
+
+    bf16 is autocast over fp32 weights: with `bf16.enabled` DeepSpeed would wrap the optimizer and lose the fused one.
+    """
+    start_process(device)
+    import deepspeed
+
+    optimizer = build_optimizer(model, config, device)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor_by_step)
+    engine, *_ = deepspeed.initialize(
+        model=model.to(device),
+        optimizer=optimizer,
+        lr_scheduler=schedule,
+        config=engine_settings(config),
+        dist_init_required=False,
+    )
+    return engine
+
+
+def engine_settings(config: TrialConfig) -> dict[str, Any]:
+    """DeepSpeed's own configuration of a trial."""
+    return {
+        "train_micro_batch_size_per_gpu": config.micro_batch,
+        "gradient_accumulation_steps": config.accumulation,
+        "gradient_clipping": config.clip_norm,
+        "zero_optimization": {"stage": 0},
+        "torch_autocast": {"enabled": config.precision == "bf16", "dtype": "bfloat16"},
+        "steps_per_print": 10**9,  # its progress lines read the loss, which would stall the queue
+        "wall_clock_breakdown": False,
+    }
+
+
+def build_optimizer(model: nn.Module, config: TrialConfig, device: torch.device) -> torch.optim.Optimizer:
+    """torch's own fused AdamW (arXiv 1711.05101): needs no compiler, unlike DeepSpeed's.
+
+    Matrices are decayed; vectors and what a module names in `no_weight_decay` (tokens, positions) are not.
+    """
+    exempt = {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in model.named_modules()
+        for name in getattr(module, "no_weight_decay", ())
+    }
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        (plain if parameter.ndim < 2 or name in exempt else decayed).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.lr, fused=True)

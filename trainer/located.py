@@ -1,0 +1,77 @@
+"""From a trial's id or a checkpoint's path to the trained model and what the store knows of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from arch_space.registry import FFN
+from arch_space.vit_tiny import VitTiny
+from results.errors import InputError
+from results.rows import TrialRow
+from results.store import Store
+from trainer import checkpoint
+from trainer.config import TrialConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Located:
+    """A checkpoint's file, and the row of its trial where there is one."""
+
+    path: Path
+    row: TrialRow | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trained:
+    """A model with the weights of a checkpoint, and what it was trained as."""
+
+    model: VitTiny
+    config: TrialConfig
+    epoch: int
+
+
+def locate(trial: str, storage: str) -> Located:
+    """The checkpoint of a trial: the selected one, or while it trains the one that its `select` would name now.
+
+    Raises:
+        InputError: no such trial or file, or a trial that keeps no checkpoint.
+    """
+    if trial.endswith(".pt") or "/" in trial:
+        path = Path(trial)
+        if not path.is_file():
+            raise InputError(f"There is no checkpoint file at {trial!r}.")
+        return Located(path=path, row=None)
+    with Store.open(storage, create=False) as store:
+        row = store.trial(trial)
+        for path in store.search(row.search_id).settings.get("variants", []):
+            FFN.discover(path)
+    folder = Path(row.provenance.get("folder", "."))
+    for path in (folder / checkpoint.SELECTED, *_unfinished(folder, row)):
+        if path.is_file():
+            return Located(path=path, row=row)
+    raise InputError(
+        f"Trial {trial} is {row.status} and keeps no checkpoint in {folder} (only finished and running trials do); "
+        f"train it again with: python -m trainer.replay {trial}"
+    )
+
+
+def _unfinished(folder: Path, row: TrialRow) -> list[Path]:
+    if row.config.get("select") == "best":
+        return sorted(folder.glob("best-*.pt"), reverse=True)
+    return [folder / checkpoint.LAST]
+
+
+def load_trained(located: Located, device: torch.device | str = "cpu") -> Trained:
+    """The model of a checkpoint, built from the dictionary that the file carries, in evaluation mode.
+
+    Raises:
+        InputError: the file is damaged, or its weights do not fit its own dictionary.
+    """
+    content = checkpoint.load(located.path, device)
+    config = TrialConfig.from_flat(content["flat"])
+    model = config.model.build().to(device)
+    checkpoint.load_weights(model, content, located.path)
+    return Trained(model=model.eval(), config=config, epoch=content["epoch"])

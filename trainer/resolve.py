@@ -1,0 +1,44 @@
+"""From what a person or a sampler gave to the complete trial: what the data and the machine decide is filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+from results.errors import InputError
+from trainer.config import FlatValue, TrialConfig
+from trainer.dataset import Dataset, Header, load_dataset, read_header
+
+cached_dataset = lru_cache(maxsize=2)(load_dataset)
+"""A worker that trains one trial after another reads and checks its data once."""
+
+
+def resolve(flat: Mapping[str, object], *, on_gpu: bool, header: Header | None = None) -> TrialConfig:
+    """The trial that `flat` stands for, with `classes` and `image_size` from its data and `precision` settled.
+
+    Args:
+        on_gpu: whether the trial will train on a GPU, which decides `precision=auto`.
+        header: of the data set, where the caller has read it before; else it is read here.
+    Raises:
+        InputError: what `TrialConfig.from_flat` refuses; a data set that is missing or does not fit.
+    """
+    data = str(flat.get("data", TrialConfig().data))
+    header = header if header is not None else read_header(data)
+    decided: dict[str, FlatValue] = {"classes": len(header.classes), "image_size": header.image_size}
+    config = TrialConfig.from_flat({**decided, **flat})
+    for key, value in decided.items():
+        given = getattr(config.model, key)
+        if given != value:
+            raise InputError(f'The data set decides "{key}", but got {key}={given} where {data!r} has {value}.')
+    if config.batch_size > header.counts["train"]:
+        raise InputError(
+            f'"batch_size" must be at most the number of training images, but got '
+            f"(batch_size={config.batch_size}, {data!r} has {header.counts['train']})."
+        )
+    precision = config.precision
+    if precision == "auto":
+        precision = "bf16" if on_gpu else "fp32"
+    return TrialConfig.from_flat({**config.to_flat(), "precision": precision})
+
+
+__all__ = ["Dataset", "cached_dataset", "resolve"]

@@ -1,0 +1,165 @@
+"""One trial outside of a search: it writes its own rows, under the search `single`."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from arch_space.cost import cost
+from arch_space.registry import FFN
+from results.cli import EXIT_INTERRUPTED
+from results.errors import InputError
+from results.ids import runs_folder
+from results.rows import TrialRow
+from results.store import ENDED, Store
+from trainer import checkpoint
+from trainer.config import TrialConfig, parse_pairs
+from trainer.engine import device_of
+from trainer.fingerprint import trial_fingerprint
+from trainer.resolve import resolve
+from trainer.trial import Report, Trial
+from trainer.trial_progress import trial_progress
+
+SINGLE = "single"
+QUESTION = "Trials that were run one by one, without a search."
+
+
+def train_single(pairs: list[str], *, reset: bool, threads: int | None, variants: tuple[str, ...], storage: str) -> int:
+    """Train (or go on with) the trial that `pairs` stand for, and print each epoch; returns the exit code.
+
+    Raises:
+        InputError: bad keys or values, missing data, a store that cannot be opened.
+    """
+    console = Console()
+    variants = tuple(str(Path(path).resolve()) for path in variants)
+    for path in variants:
+        try:
+            FFN.discover(path)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+    cores = len(os.sched_getaffinity(0))
+    if threads is not None and not 1 <= threads <= cores:
+        raise InputError(f'"--threads" must be from 1 to the cores of this machine ({cores}), but got {threads}.')
+    on_gpu = torch.cuda.is_available()
+    config = resolve(parse_pairs(pairs), on_gpu=on_gpu)
+    with Store.open(storage) as store:
+        row = _row_for(store, config, reset=reset, variants=variants, console=console)
+        if row.status in ENDED:
+            console.print(f"{row.id} has ended already ({_summary(row)}); --reset trains it anew.", highlight=False)
+            return 0
+        return _train(store, row, config, device_of(on_gpu), threads or cores, console)
+
+
+def _row_for(
+    store: Store, config: TrialConfig, *, reset: bool, variants: tuple[str, ...], console: Console
+) -> TrialRow:
+    """The row of this very dictionary, the latest where there are several, or a new one."""
+    searches = [row.id for row in store.searches() if row.experiment == SINGLE]
+    search_id = searches[-1] if searches else store.create_search(SINGLE, QUESTION, {"variants": []}, {})
+    if variants:
+        settings = store.search(search_id).settings
+        known = settings.get("variants", [])
+        settings["variants"] = [*known, *(path for path in variants if path not in known)]
+        store.update_search(search_id, settings=settings)
+    trials = store.trials(search_id)
+    flat = config.to_flat()
+    same = [row for row in trials if row.config == flat]
+    if same and not reset:
+        return same[-1]
+    for row in same:
+        if row.status not in ENDED:  # given up for the new one
+            store.update_trial(row.id, status="stopped", cause="reset by the user", ended=datetime.now(UTC))
+            checkpoint.remove_resume_files(Path(row.provenance["folder"]))
+    number = len(trials) + 1
+    folder = (runs_folder(store.url) / search_id / f"{number:03d}-{flat['ffn']}").resolve()
+    price = cost(config.model)
+    trial_id = store.add_trial(
+        search_id,
+        number,
+        flat,
+        parameters=price.parameters,
+        neurons_used=price.neurons_used,
+        macs=price.macs,
+        macs_conditional=price.macs_conditional,
+        provenance={"folder": str(folder)},
+    )
+    console.print(f"Trial {trial_id}: {price.parameters:,} parameters, in {folder}", highlight=False, soft_wrap=True)
+    return store.trial(trial_id)
+
+
+def _train(
+    store: Store, row: TrialRow, config: TrialConfig, device: torch.device, threads: int, console: Console
+) -> int:
+    folder = Path(row.provenance["folder"])
+    done = store.last_epoch(row.id)
+    store.update_trial(row.id, status="running", started=row.started or datetime.now(UTC))
+    if done:
+        console.print(f"Going on with {row.id} after epoch {done}.", highlight=False)
+    progress = trial_progress(console)
+    task = progress.add_task(row.id, total=None)
+    trial = Trial(
+        config,
+        folder,
+        device=device,
+        threads=threads,
+        reported=done,
+        on_batch=lambda images: progress.advance(task, images),
+    )
+    store.update_trial(row.id, provenance=trial_fingerprint(trial))
+    images = trial.steps_an_epoch * config.batch_size
+    progress.update(task, total=images * config.epochs, completed=images * trial.epoch)
+    try:
+        with progress:
+            for report in trial.reports():
+                _commit(store, row.id, report, on_gpu=device.type == "cuda")
+                progress.console.print(epoch_line(report, config.epochs), highlight=False, soft_wrap=True)
+    except KeyboardInterrupt:
+        store.update_trial(row.id, status="interrupted")
+        console.print(f"Interrupted after epoch {store.last_epoch(row.id)}; the same command goes on.")
+        return EXIT_INTERRUPTED
+    finally:
+        trial.close()
+    checkpoint.remove_resume_files(folder)
+    console.print(f"{row.id}: {_summary(store.trial(row.id))}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _commit(store: Store, trial_id: str, report: Report, *, on_gpu: bool) -> None:
+    columns: dict[str, object] = {
+        "status": report.status,
+        "wall_seconds": report.wall_seconds,
+        "gpu_seconds": report.wall_seconds if on_gpu else 0.0,
+    }
+    if report.ended:
+        columns["ended"] = datetime.now(UTC)
+    if report.status == "diverged":
+        columns["cause"] = f"the loss was not finite in epoch {report.row.epoch}"
+    if report.test_acc is not None:
+        columns.update(test_acc=report.test_acc, test_loss=report.test_loss)
+    store.commit_report(trial_id, report.row, None, **columns)
+
+
+def epoch_line(report: Report, epochs: int) -> str:
+    """One epoch in one line."""
+    row = report.row
+    loss = "not finite" if row.train_loss is None or row.train_loss != row.train_loss else f"{row.train_loss:.4f}"
+    val = f"{100 * row.val_acc:6.2f} %" if row.val_acc is not None else "-"
+    return (
+        f"epoch {row.epoch:3d}/{epochs}  train loss {loss}  val loss {row.val_loss:.4f}  val accuracy {val}  "
+        f"lr {row.lr:.2e}  {row.images_per_second:,.0f} images/s"
+    )
+
+
+def _summary(row: TrialRow) -> str:
+    parts = [row.status]
+    if row.val_acc is not None:
+        parts.append(f"validation accuracy {100 * row.val_acc:.2f} % after {row.epochs} epochs")
+    if row.test_acc is not None:
+        parts.append(f"test accuracy {100 * row.test_acc:.2f} %")
+    if row.cause:
+        parts.append(row.cause)
+    return ", ".join(parts)
