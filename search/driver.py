@@ -6,7 +6,10 @@ import logging
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from search.resources import Resources
@@ -20,7 +23,7 @@ def run_session(
     session: Session,
     resources: Resources,
     *,
-    variants: list[str],
+    variants: Sequence[str],
     dashboard: bool,
     on_ray: Callable[[str | None], None],
 ) -> str:
@@ -34,57 +37,104 @@ def run_session(
         KeyboardInterrupt: after Ctrl-C, when all is down and the store says `interrupted`.
     """
     _quiet_environment(session)
+    signal.signal(signal.SIGTERM, _as_ctrl_c)
+    ray_folder = session.folder / "ray"
+    try:
+        _fit(session, resources, variants, dashboard, on_ray, ray_folder)
+    finally:
+        status = session.close()  # before Ray goes, which takes seconds in which a second Ctrl-C may come
+        _shut_ray_down()
+        shutil.rmtree(ray_folder, ignore_errors=True)  # Tune's own notes; the store is the truth
+    if status == "interrupted" and not session.out_of_time:
+        raise KeyboardInterrupt
+    return status
+
+
+def _fit(
+    session: Session,
+    resources: Resources,
+    variants: Sequence[str],
+    dashboard: bool,
+    on_ray: Callable[[str | None], None],
+    ray_folder: Path,
+) -> None:
+    """Bring Ray up and let Tune train until the session is done; returns early after Ctrl-C."""
     import ray
     from ray import tune
 
     from search.ray_adaptors import SessionScheduler, SessionSearcher, TrialActor
 
-    context = ray.init(
-        address="local",  # else Ray joins whatever cluster a file in /tmp names
-        num_cpus=resources.cpus,
-        num_gpus=resources.gpus,
-        include_dashboard=dashboard,
-        dashboard_host="127.0.0.1",
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
-    ray_folder = session.folder / "ray"
-    try:
-        on_ray(f"http://{context.dashboard_url}" if context.dashboard_url else None)
-        work = {
-            "data": str(session.header.path),
-            "gpus": resources.gpus_per_trial,
-            "threads": resources.threads,
-            "variants": variants,
-        }
-        tuner = tune.Tuner(
-            tune.with_resources(TrialActor, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}),
-            tune_config=tune.TuneConfig(
-                num_samples=-1,
-                search_alg=SessionSearcher(session, work),
-                scheduler=SessionScheduler(session),
-                reuse_actors=True,
-                trial_name_creator=_trial_name,
-                trial_dirname_creator=_trial_name,
-            ),
-            run_config=tune.RunConfig(
-                name="tune",
-                storage_path=str(ray_folder.resolve()),
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=RETRIES),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
-            ),
+    with _ctrl_c_held_back():
+        context = ray.init(
+            address="local",  # else Ray joins whatever cluster a file in /tmp names
+            num_cpus=resources.cpus,
+            num_gpus=resources.gpus,
+            include_dashboard=dashboard,
+            dashboard_host="127.0.0.1",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
         )
-        # Tune's handlers make `fit` return after SIGINT or SIGUSR1; a job scheduler sends SIGTERM
-        signal.signal(signal.SIGTERM, lambda number, frame: os.kill(os.getpid(), signal.SIGUSR1))
-        tuner.fit()
-    finally:
-        ray.shutdown()
-        status = session.close()
-        shutil.rmtree(ray_folder, ignore_errors=True)  # Tune's own notes; the store is the truth
-    if status == "interrupted" and not session.out_of_time:
+        signal.signal(signal.SIGTERM, _as_ctrl_c)  # again: Ray has put its own in place
+    on_ray(f"http://{context.dashboard_url}" if context.dashboard_url else None)
+    work = {
+        "data": str(session.header.path),
+        "gpus": resources.gpus_per_trial,
+        "threads": resources.threads,
+        "variants": list(variants),
+    }
+    tuner = tune.Tuner(
+        tune.with_resources(TrialActor, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}),
+        tune_config=tune.TuneConfig(
+            num_samples=-1,
+            search_alg=SessionSearcher(session, work),
+            scheduler=SessionScheduler(session),
+            reuse_actors=True,
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=_trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(ray_folder.resolve()),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
+        ),
+    )
+    tuner.fit()
+
+
+def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
+    """SIGTERM, as a job scheduler sends it, does what Ctrl-C does at that moment: Tune's `fit` has a handler of its own."""
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler):  # a shell that starts a job in the background has it ignore SIGINT
         raise KeyboardInterrupt
-    return status
+    handler(signal.SIGINT, frame)
+
+
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Ctrl-C takes effect at the end: in the middle of its start, Ray swallows it, or leaves agents behind."""
+    came = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    except SystemExit:  # from Ray's own handler of SIGTERM
+        came = True
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
+
+
+def _shut_ray_down() -> None:
+    import ray
+
+    ray.shutdown()
 
 
 def _trial_name(trial: Any) -> str:
