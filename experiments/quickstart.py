@@ -22,7 +22,7 @@ def quickstart() -> Experiment:
         ranges={"ffn.mlp.hidden": (8, 256), "ffn.fff.depth": (2, 6), "ffn.fff.trees": (1, 4)},
         trials=18,
         grace=2,
-        reduction=3,
+        reduction=2,
     )
 
 

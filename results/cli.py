@@ -9,6 +9,8 @@ import typer
 
 from results.errors import InputError
 
+DEFAULT_STORAGE = "sqlite:///runs/arbor.db"
+"""Where every command keeps and finds results, unless told otherwise."""
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 
 

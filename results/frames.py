@@ -18,10 +18,11 @@ from typing import Any
 
 import pandas as pd
 
+from results.cli import DEFAULT_STORAGE
 from results.errors import InputError
 from results.ids import unknown
 from results.rows import DecisionRow, EpochRow, SearchRow, TrialRow
-from results.store import DEFAULT_STORAGE, Store
+from results.store import Store
 
 TRIAL_COLUMNS = tuple("epochs_run" if f.name == "epochs" else f.name for f in fields(TrialRow) if f.name != "config")
 """Columns of the trials frame that are not keys of the trial's dictionary."""
@@ -45,7 +46,8 @@ class Frames:
 
     def trials_of(self, search_id: str) -> pd.DataFrame:
         """The trials of one search, with only the columns that any of them has."""
-        return self.trials[self.trials["search_id"] == search_id].dropna(axis="columns", how="all")
+        trials = self.trials[self.trials["search_id"] == search_id]
+        return trials.dropna(axis="columns", how="all") if len(trials) else trials
 
 
 def load(storage: str = DEFAULT_STORAGE) -> Frames:

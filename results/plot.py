@@ -13,11 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from results.cli import run
+from results.cli import DEFAULT_STORAGE, run
 from results.errors import InputError
 from results.frames import Frames, load
 from results.statistics import accuracy_error, t_interval
-from results.store import DEFAULT_STORAGE
 from results.table import COMPLETE
 
 # Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), told apart in grey print by markers, too

@@ -16,10 +16,9 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from results.cli import run
+from results.cli import DEFAULT_STORAGE, run
 from results.errors import InputError
 from results.frames import Frames, load
-from results.store import DEFAULT_STORAGE
 from results.table import Table, variants
 from results.text import amount, cell, percent, plain
 
@@ -112,8 +111,9 @@ def _rich(table: Table, width: int) -> RichTable:
     columns = ["rank", *([] if len(set(table.rows["group"])) < 2 else ["group"]), "variant keys", "seeds", "val %"]
     if table.is_comparison:
         columns += ["sd", "test %"]
-    columns += ["best %", "params", "neurons", "MACs", "epochs", "seconds", "status"]
-    for least, name in ((120, "MACs"), (115, "best %"), (105, "seconds"), (95, "neurons"), (90, "seeds")):
+    seconds = "GPU s" if (table.rows["gpu_seconds"] > 0).any() else "wall s"
+    columns += ["best %", "params", "neurons", "MACs", "epochs", seconds, "status"]
+    for least, name in ((120, "MACs"), (115, "best %"), (105, seconds), (95, "neurons"), (90, "seeds")):
         if width < least and (
             name != "seeds" or not table.is_comparison
         ):  # what one can do without, first things first
@@ -138,7 +138,7 @@ def _rich(table: Table, width: int) -> RichTable:
             "neurons": amount(row["neurons_used"]),
             "MACs": amount(row["macs"]),
             "epochs": str(row["epochs_run"]),
-            "seconds": f"{row['gpu_seconds'] or row['wall_seconds']:,.0f}",
+            seconds: f"{row['gpu_seconds'] or row['wall_seconds']:,.0f}",
             "status": plain(row["status"]),
         }
         style = "bold" if cells["rank"] == "1" else "dim" if not row["complete"] else None

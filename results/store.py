@@ -17,12 +17,12 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import IntegrityError
 
 from results import schema
+from results.cli import DEFAULT_STORAGE
 from results.errors import InputError
 from results.ids import unknown, variant_hash
 from results.opening import open_engine
 from results.rows import DecisionRow, EpochRow, SearchRow, TrialRow
 
-DEFAULT_STORAGE = "sqlite:///runs/arbor.db"
 TRIAL_STATUSES = frozenset(
     ["pending", "running", "paused", "finished", "plateau", "stopped", "diverged", "failed", "interrupted"]
 )

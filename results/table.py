@@ -145,7 +145,9 @@ def _ranked(table: pd.DataFrame) -> pd.DataFrame:
     groups = {protocol: number for number, protocol in enumerate(dict.fromkeys(table["protocol"]), start=1)}
     table = table.assign(group=table["protocol"].map(groups), rank=pd.array([pd.NA] * len(table), dtype="Int64"))
     table = table.sort_values(
-        ["group", "complete", "epochs_run", "val_acc"], ascending=[True, False, False, False], kind="stable"
+        ["group", "complete", "seeds", "epochs_run", "val_acc"],
+        ascending=[True, False, False, False, False],
+        kind="stable",
     )
     done = table["complete"]
     in_order = table[done].sort_values(["group", "val_acc"], ascending=[True, False], kind="stable")

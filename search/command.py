@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from arch_space.registry import FFN
-from results.cli import EXIT_INTERRUPTED
+from results.cli import DEFAULT_STORAGE, EXIT_INTERRUPTED
 from results.errors import InputError
 from results.store import Store
 from search import catalog
@@ -148,7 +148,7 @@ def _train(session: Session, prepared: Prepared, resources: Resources, asked: As
             console.print(f"Ray dashboard: {url} (it asks for what `ray get-auth-token` prints)", highlight=False)
 
     view = LiveView(session, console)
-    session.on_event = view.event
+    session.on_event, session.on_note = view.event, view.note
     try:
         with view:
             status = run_session(
@@ -209,19 +209,23 @@ def _show_results(search_id: str, storage: str, folder: Path, console: Console) 
     picture = search_picture(frames, search_id, folder / "curves.png")
     trials = frames.trials[frames.trials["search_id"] == search_id]
     finished = trials[trials["status"].isin(["finished", "plateau"])]
-    console.print(f"\nPicture: {picture}", highlight=False, soft_wrap=True)
+    console.print(f"\nPicture: {_short(picture)}\nNext:", highlight=False, soft_wrap=True)
     if len(finished):
-        best = finished.sort_values("val_acc", ascending=False)["id"].iloc[0]
+        best = finished.sort_values("val_acc", ascending=False, kind="stable")["id"].iloc[0]
         for module, argument in (("trainer.evaluate", best), ("trainer.replay", best)):
             console.print(f"  {_command(module, storage)} {argument}", highlight=False, soft_wrap=True)
-    console.print(f"  tensorboard --logdir {folder}", highlight=False, soft_wrap=True)
+    board = Path(sys.executable).parent / "tensorboard"
+    console.print(f"  {_short(board)} --logdir {_short(folder)}", highlight=False, soft_wrap=True)
 
 
 def _command(module: str, storage: str) -> str:
-    from search.run import DEFAULT_STORAGE
-
     option = "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
-    return f"{Path(sys.executable).name} -m {module}{option}"
+    return f"{_short(Path(sys.executable))} -m {module}{option}"
+
+
+def _short(path: Path) -> str:
+    """The path as one would type it here: relative where it lies under the current folder."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def list_experiments(console: Console) -> None:

@@ -146,11 +146,14 @@ def _quiet_environment(session: Session) -> None:
     """Settings that Ray reads from the environment, before its import."""
     os.environ.update(
         RAY_AUTH_MODE=os.environ.get("RAY_AUTH_MODE", "token"),
+        # Ray's default on desktop systems: all its ports on loopback, which its node address alone does not achieve
+        RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
         RAY_AIR_NEW_OUTPUT="0",
         RAY_DEDUP_LOGS="0",
         RAY_USAGE_STATS_ENABLED="0",
         RAY_CHDIR_TO_TRIAL_DIR="0",  # paths mean what they mean to the user
         TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",  # TensorBoard is written by the trial itself, once
+        TUNE_PRINT_ALL_TRIAL_ERRORS="0",  # `SessionScheduler.on_trial_error` says it in a sentence
         TUNE_DISABLE_STRICT_METRIC_CHECKING="1",  # a failed trial reports no accuracy
         TUNE_MAX_PENDING_TRIALS_PG=str(max(1, session.concurrency)),  # else trials start one after another
         TUNE_GLOBAL_CHECKPOINT_S="1000000",

@@ -64,6 +64,12 @@ class LiveView:
             soft_wrap=True,
         )
 
+    def note(self, sentence: str) -> None:
+        """Something that happened and is no report; stays above the live table."""
+        self._console.print(
+            f"[{_clock(time.monotonic() - self._began)}] {sentence}", markup=False, highlight=False, soft_wrap=True
+        )
+
     def render(self) -> RenderableType:
         """The whole view, from the session as it is now."""
         session = self._session

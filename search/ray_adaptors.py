@@ -124,7 +124,7 @@ class SessionSearcher(Searcher):
         if own is None:
             return
         if error:
-            self._session.fail(own, "the trial's worker process died, and died again when the trial was retried")
+            self._session.fail(own, f"{self._session.lost[own]}, again after each retry")
         self._session.release(own)
 
     def save(self, checkpoint_path: str) -> None:
@@ -155,5 +155,16 @@ class SessionScheduler(FIFOScheduler):
         stop = self._session.report(own, report, json.loads(result["provenance"]))
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
 
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """A worker process is gone. Tune starts the trial again, up to the retries of the driver."""
+        self._session.lose(trial.config[WORK]["trial"], _loss(trial), retried=trial.should_recover())
+
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+
+def _loss(trial: Any) -> str:
+    """Why Tune lost a trial, from its notes: a process that died has no more to say, one that raised has."""
+    notes = Path(trial.error_file).read_text().rpartition("Failure # ")[2].strip().splitlines()
+    raised = any(line.startswith("Traceback") for line in notes)
+    return f"the trial's worker process {'raised ' + notes[-1].strip() if raised else 'died'}"

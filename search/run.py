@@ -9,10 +9,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from results.cli import run
+from results.cli import DEFAULT_STORAGE, run
 from results.errors import InputError
 
-DEFAULT_STORAGE = "sqlite:///runs/arbor.db"
 EXAMPLES = """\
 Run an architecture search: sample variants, train each with DeepSpeed on data by DALI, stop the weak, rank the rest.
 

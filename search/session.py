@@ -65,6 +65,8 @@ class Session:
         self.concurrency = concurrency
         self.header, self._gpus = header, gpus_per_trial
         self.on_event = on_event
+        self.on_note: Callable[[str], None] = lambda sentence: None
+        self.lost: dict[str, str] = {}
         self._deadline = time.monotonic() + time_budget_seconds if time_budget_seconds else None
         self.scheduler: Scheduler = (
             NoStopping()
@@ -202,6 +204,13 @@ class Session:
             self.sampler.tell(row.number, "failed", None)
         checkpoint.remove_resume_files(Path(row.provenance["folder"]))
         self.on_event(trial_id, None, None)
+
+    def lose(self, trial_id: str, how: str, *, retried: bool) -> None:
+        """A worker is gone in the middle of a trial. Changes nothing: the store and the checkpoint have what it did."""
+        self.lost[trial_id] = how
+        if retried:
+            epoch = self.trials[trial_id].epochs
+            self.on_note(f"{trial_id}: {how} after epoch {epoch}; it starts again from its last checkpoint.")
 
     def release(self, trial_id: str) -> None:
         """The worker of a trial is gone though the trial may go on (time is up, Ctrl-C)."""

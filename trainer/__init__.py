@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from results.cli import DEFAULT_STORAGE
+
 if TYPE_CHECKING:
     from torch import nn
 
 
-def load_model(trial: str, storage: str = "sqlite:///runs/arbor.db") -> nn.Module:
+def load_model(trial: str, storage: str = DEFAULT_STORAGE) -> nn.Module:
     """The trained module of a trial, in evaluation mode on the CPU: (B, 3, S, S) normalised images -> (B, classes).
 
     Args:

@@ -36,6 +36,9 @@ def start_process(device: torch.device) -> None:
         return
     backend = "nccl" if device.type == "cuda" else "gloo"
     os.environ.setdefault("DS_ACCELERATOR", device.type)
+    os.environ.setdefault(
+        "GLOO_SOCKET_IFNAME", "lo"
+    )  # it listens even in a world of one; else where the host's name is
     os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")
     deepspeed = _import_deepspeed()
     if device.type == "cuda":

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from results.cli import run
+from results.cli import DEFAULT_STORAGE, run
 from results.errors import InputError
 
 EXAMPLES = """\
@@ -43,7 +43,7 @@ def main(
     trial: Annotated[str, typer.Argument(help="A trial's id, or the path of a checkpoint.")],
     split: Annotated[SplitName, typer.Option(help="The images to evaluate on.")] = SplitName.val,
     data: Annotated[str | None, typer.Option(help="A packed data set, if not the trial's own.")] = None,
-    storage: Annotated[str, typer.Option(help="Where the results are.")] = "sqlite:///runs/arbor.db",
+    storage: Annotated[str, typer.Option(help="Where the results are.")] = DEFAULT_STORAGE,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
     import torch

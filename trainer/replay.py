@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from results.cli import run
+from results.cli import DEFAULT_STORAGE, run
 
 EXAMPLES = """\
 Train a trial again from its row, print the recorded and the new curve side by side, and a verdict:
@@ -30,7 +30,7 @@ def main(
     trial: Annotated[str, typer.Argument(help="A trial's id.")],
     epochs: Annotated[int | None, typer.Option(help="Replay so many epochs. Default: all that were recorded.")] = None,
     data: Annotated[str | None, typer.Option(help="A packed data set, if not the trial's own.")] = None,
-    storage: Annotated[str, typer.Option(help="Where the results are.")] = "sqlite:///runs/arbor.db",
+    storage: Annotated[str, typer.Option(help="Where the results are.")] = DEFAULT_STORAGE,
 ) -> None:
     from trainer.replayed import replay
 

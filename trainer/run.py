@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from results.cli import run
+from results.cli import DEFAULT_STORAGE, run
 
 EXAMPLES = """\
 Train one trial, as a search would, with a progress bar; its rows go under the search `single-1`.
@@ -33,7 +33,7 @@ def main(
     variants: Annotated[
         list[str] | None, typer.Option(help="A file or folder of feed-forward kinds of your own; repeatable.")
     ] = None,
-    storage: Annotated[str, typer.Option(help="Where results go: any SQLAlchemy URL.")] = "sqlite:///runs/arbor.db",
+    storage: Annotated[str, typer.Option(help="Where results go: any SQLAlchemy URL.")] = DEFAULT_STORAGE,
 ) -> None:
     from trainer.single import train_single
 

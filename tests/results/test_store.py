@@ -227,6 +227,7 @@ def test_a_full_disk_is_an_os_error_that_says_so(store, tmp_path):
         connection.execute("PRAGMA max_page_count = 30")
 
     store._engine.dispose()
+
     def fill():
         for number in range(1, 2000):
             store.commit_report(trial, epoch(number, extra={"filler": "x" * 2000}), None)

@@ -1,0 +1,136 @@
+"""The honest rules of the table, each with numbers worked by hand."""
+
+import math
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from results.errors import InputError
+from results.frames import load
+from results.table import variants
+
+sys.path.insert(0, str(Path(__file__).parent))
+from recorded import new_store, search, trial
+
+
+@pytest.fixture
+def store(tmp_path):
+    with new_store(tmp_path) as opened:
+        yield opened
+
+
+def table_of(store, search_id, **options):
+    return variants(load(store.url), search_id, **options)
+
+
+def test_variants_are_ranked_by_the_mean_of_their_last_epoch_over_seeds(store):
+    name = search(store, grid=True, seeds=(0, 1))
+    for seed, (small, large) in enumerate([(0.50, 0.60), (0.52, 0.66)]):
+        trial(store, name, [0.9, small], seed=seed, hidden=8, test_acc=small - 0.01)
+        trial(store, name, [0.1, large], seed=seed, hidden=16, test_acc=large - 0.01)
+    table = table_of(store, name)
+    rows = table.rows
+    assert list(rows["rank"]) == [1, 2]
+    assert list(rows["ffn.mlp.hidden"]) == [16, 8]
+    assert list(rows["val_acc"]) == pytest.approx([0.63, 0.51])
+    assert rows["deviation"].iloc[0] == pytest.approx(0.06 / math.sqrt(2))
+    assert rows["best_val_acc"].iloc[1] == pytest.approx(0.9), "the best epoch is a second column, not the rank"
+    assert list(rows["test_acc"]) == pytest.approx([0.62, 0.50])
+    assert list(rows["seeds"]) == [2, 2]
+    assert table.common["lr"] == 1e-3
+    assert table.varying == ["ffn.mlp.hidden"]
+
+
+def test_a_variant_has_a_rank_only_where_all_of_its_planned_seeds_ran_to_the_end(store):
+    name = search(store, grid=True, seeds=(0, 1, 2))
+    for seed in range(3):
+        trial(store, name, [0.5], seed=seed, hidden=8)
+    trial(store, name, [0.9], seed=0, hidden=16)
+    trial(store, name, [0.9], seed=1, hidden=16)
+    trial(store, name, [0.2], status="diverged", seed=2, hidden=16)
+    trial(store, name, [0.8], seed=0, hidden=32)
+    rows = table_of(store, name).rows
+    assert list(rows["ffn.mlp.hidden"]) == [8, 16, 32]
+    assert rows["rank"].iloc[0] == 1
+    assert rows["rank"].isna().sum() == 2
+    assert list(rows["status"]) == [
+        "finished", "2 of 3 finished, 1 of 3 diverged", "1 of 3 finished, 2 to come",
+    ]  # fmt: skip
+
+
+def test_one_seed_trained_twice_counts_once(store):
+    name = search(store, grid=True, seeds=(0, 1))
+    trial(store, name, [0.5], seed=0)
+    trial(store, name, [0.5], seed=0)
+    rows = table_of(store, name).rows
+    assert rows["seeds"].iloc[0] == 1
+    assert rows["rank"].isna().all()
+
+
+def test_stopped_trials_stand_below_by_how_far_they_came_and_have_no_rank(store):
+    name = search(store, rungs=(1, 2))
+    trial(store, name, [0.3, 0.4, 0.5], hidden=8)
+    trial(store, name, [0.95], status="stopped", hidden=9)
+    trial(store, name, [0.2, 0.3], status="stopped", hidden=10)
+    table = table_of(store, name)
+    assert list(table.rows["ffn.mlp.hidden"]) == [8, 10, 9]
+    assert list(table.rows["rank"].isna()) == [False, True, True]
+    assert any("searched, unconfirmed" in note for note in table.notes)
+    assert any("they have no rank" in note for note in table.notes)
+
+
+def test_many_stopped_variants_are_hidden_and_counted_unless_asked_for(store):
+    name = search(store, rungs=(1,))
+    for hidden in range(1, 10):
+        trial(store, name, [hidden / 100], status="stopped", hidden=hidden)
+    assert (len(table_of(store, name).rows), table_of(store, name).hidden) == (5, 4)
+    assert len(table_of(store, name, everything=True).rows) == 9
+
+
+def test_rows_of_different_protocols_are_ranked_in_groups_of_their_own(store):
+    name = search(store)
+    trial(store, name, [0.5], hidden=8)
+    trial(store, name, [0.9], hidden=8, augment="seed")
+    trial(store, name, [0.6], hidden=16)
+    table = table_of(store, name)
+    assert list(table.rows["group"]) == [1, 1, 2]
+    assert list(table.rows["rank"]) == [1, 2, 1]
+    assert any("groups of their own" in note for note in table.notes)
+
+
+def test_a_comparison_says_what_difference_its_seeds_detect(store):
+    name = search(store, grid=True, seeds=(0, 1, 2))
+    for hidden in (8, 16):
+        for seed, value in enumerate((0.495, 0.500, 0.505)):
+            trial(store, name, [value], seed=seed, hidden=hidden)
+    (note, images) = table_of(store, name).notes
+    # half a point between seeds, three seeds, 4 degrees of freedom: science.md's 1.5 points
+    assert "standard deviation is 0.50 points (pooled, 4 degrees of freedom)" in note
+    assert "a difference of 1.54 points" in note
+    assert "standard error of 0.71 points" in images
+
+
+def test_a_search_without_trials_says_so(store):
+    name = search(store)
+    assert table_of(store, name).notes == ["No trial has been started yet."]
+
+
+def test_an_unknown_search_is_refused_with_the_nearest(store):
+    search(store)
+    with pytest.raises(InputError, match="Unknown search 'toy-2'; did you mean 'toy-1'"):
+        table_of(store, "toy-2")
+
+
+def test_frames_are_tidy_and_keep_every_key_of_the_dictionary(store):
+    name = search(store, rungs=(1,))
+    trial(store, name, [0.3], status="stopped", hidden=8)
+    trial(store, name, [0.3, 0.4, 0.5], ffn="fff", hidden=4)
+    frames = load(store.url)
+    assert list(frames.trials["epochs_run"]) == [1, 3]
+    assert list(frames.trials["epochs"]) == [3, 3]
+    assert frames.trials["ffn.fff.hidden"].isna().tolist() == [True, False]
+    assert frames.epochs.groupby("trial_id").size().to_dict() == {"toy-1.1": 1, "toy-1.2": 3}
+    assert list(frames.decisions["decision"]) == ["stop"]
+    assert isinstance(frames.trials["created"].dtype, pd.DatetimeTZDtype)
