@@ -21,7 +21,7 @@ def quickstart() -> Experiment:
         space=space,
         ranges={"ffn.mlp.hidden": (8, 256), "ffn.fff.depth": (2, 6), "ffn.fff.trees": (1, 4)},
         trials=18,
-        grace=2,
+        grace=3,
         reduction=2,
     )
 

@@ -151,8 +151,8 @@ def _ranked(table: pd.DataFrame) -> pd.DataFrame:
     )
     done = table["complete"]
     in_order = table[done].sort_values(["group", "val_acc"], ascending=[True, False], kind="stable")
-    ranks = in_order.groupby("group").cumcount() + 1
-    table.loc[in_order.index, "rank"] = ranks
+    ranks = in_order.groupby("group")["val_acc"].rank(ascending=False, method="min")  # equals share a rank
+    table.loc[in_order.index, "rank"] = ranks.astype("Int64")
     order = list(in_order.index) + list(table[~done].index)
     result = table.loc[order].sort_values("group", kind="stable") if len(groups) > 1 else table.loc[order]
     return result.reset_index(drop=True)

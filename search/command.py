@@ -91,7 +91,9 @@ def _resume(store: Store, asked: Asked, console: Console) -> tuple[Prepared, Res
     row = store.search(asked.resume)
     if "source" not in row.settings:
         raise InputError(f"{asked.resume} was not made by search.run, so there is nothing to resume.")
-    _discover((*row.settings["variants"], *asked.variants))
+    stored = row.settings["variants"]
+    variants = (*stored, *(path for path in asked.variants if path not in stored))
+    _discover(variants)
     given = asked.overrides
     for option, value in (
         ("--epochs", given.epochs),
@@ -114,7 +116,7 @@ def _resume(store: Store, asked: Asked, console: Console) -> tuple[Prepared, Res
             f"but got {given.trials}."
         )
     resources = _resources(asked, experiment)
-    prepared = prepare_resume(store, row.id, experiment, resources)
+    prepared = prepare_resume(store, row.id, experiment, resources, variants=variants)
     if asked.note or asked.tags:
         notes = "\n".join(filter(None, (row.notes, asked.note)))
         store.update_search(row.id, notes=notes, tags=[*row.tags, *(tag for tag in asked.tags if tag not in row.tags)])
@@ -152,7 +154,7 @@ def _train(session: Session, prepared: Prepared, resources: Resources, asked: As
     try:
         with view:
             status = run_session(
-                session, resources, variants=list(asked.variants), dashboard=asked.dashboard, on_ray=on_ray
+                session, resources, variants=prepared.variants, dashboard=asked.dashboard, on_ray=on_ray
             )
     except KeyboardInterrupt:
         console.print(

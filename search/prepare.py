@@ -34,7 +34,8 @@ class Prepared:
     header: Header
     folder: Path
     startup_trials: int
-    resumed: bool
+    variants: tuple[str, ...]
+    """Files and folders of feed-forward kinds outside the package."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,7 +137,12 @@ def prepare_new(
     folder = runs_folder(store.url) / search_id
     folder.mkdir(parents=True, exist_ok=True)
     return Prepared(
-        search_id=search_id, experiment=experiment, header=header, folder=folder, startup_trials=startup, resumed=False
+        search_id=search_id,
+        experiment=experiment,
+        header=header,
+        folder=folder,
+        startup_trials=startup,
+        variants=tuple(variants),
     )
 
 
@@ -167,7 +173,9 @@ def experiment_of(settings: Mapping[str, Any], name: str) -> Experiment:
     )
 
 
-def prepare_resume(store: Store, search_id: str, experiment: Experiment, resources: Resources) -> Prepared:
+def prepare_resume(
+    store: Store, search_id: str, experiment: Experiment, resources: Resources, *, variants: Sequence[str]
+) -> Prepared:
     """Check that a stored search may go on here, and note that this process now drives it.
 
     Raises:
@@ -184,7 +192,7 @@ def prepare_resume(store: Store, search_id: str, experiment: Experiment, resourc
         )
     startup = row.settings["startup_trials"]
     check_trials(experiment, startup, header, on_gpu=resources.gpus_per_trial > 0)
-    settings = settings_of(row.settings["source"], experiment, resources, header, startup, row.settings["variants"])
+    settings = settings_of(row.settings["source"], experiment, resources, header, startup, variants)
     store.update_search(
         search_id,
         status="running",
@@ -194,7 +202,12 @@ def prepare_resume(store: Store, search_id: str, experiment: Experiment, resourc
     folder = runs_folder(store.url) / search_id
     folder.mkdir(parents=True, exist_ok=True)
     return Prepared(
-        search_id=search_id, experiment=experiment, header=header, folder=folder, startup_trials=startup, resumed=True
+        search_id=search_id,
+        experiment=experiment,
+        header=header,
+        folder=folder,
+        startup_trials=startup,
+        variants=tuple(variants),
     )
 
 

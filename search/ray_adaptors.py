@@ -20,6 +20,8 @@ from search.session import Session
 WORK = "arbor"
 """The key under which a Tune config carries what is not the trial's dictionary: ids, folder, resources."""
 
+_DIED = "the trial's worker process died"
+
 
 class TrialActor(tune.Trainable):
     """Trains one trial, an epoch a step; reused for the next trial when Tune has one for the same resources.
@@ -124,7 +126,7 @@ class SessionSearcher(Searcher):
         if own is None:
             return
         if error:
-            self._session.fail(own, f"{self._session.lost[own]}, again after each retry")
+            self._session.fail(own, f"{self._session.lost.get(own, _DIED)}, again after each retry")
         self._session.release(own)
 
     def save(self, checkpoint_path: str) -> None:
@@ -167,4 +169,4 @@ def _loss(trial: Any) -> str:
     """Why Tune lost a trial, from its notes: a process that died has no more to say, one that raised has."""
     notes = Path(trial.error_file).read_text().rpartition("Failure # ")[2].strip().splitlines()
     raised = any(line.startswith("Traceback") for line in notes)
-    return f"the trial's worker process {'raised ' + notes[-1].strip() if raised else 'died'}"
+    return f"the trial's worker process raised {notes[-1].strip()}" if raised else _DIED

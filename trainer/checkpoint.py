@@ -75,7 +75,7 @@ def remove_other_bests(folder: Path, keep_epoch: int) -> None:
 
 def remove_resume_files(folder: Path) -> None:
     """What only an unfinished trial needs. Called when its end is in the store, never before."""
-    for path in (folder / LAST, *folder.glob("best-*.pt"), *folder.glob(".*.pt.*")):
+    for path in (folder / LAST, *folder.glob("best-*.pt"), *folder.glob(".*.pt.*"), *folder.glob(".*.npz.*")):
         path.unlink(missing_ok=True)
 
 
