@@ -1,5 +1,6 @@
 """A folder in which searches run as a person runs them: real commands, real processes, a storage of their own."""
 
+import json
 import os
 import re
 import signal
@@ -140,7 +141,7 @@ class Place:
 
     def start(self, module: str, *arguments: str, **environment: str) -> Started:
         """`python -m module arguments`; a search comes without Ray's dashboard, which takes seconds to start."""
-        extra = ("--no-dashboard",) if module == "search.run" else ()
+        extra = ("--no-dashboard",) if module == "search.run" and "--dashboard" not in arguments else ()
         started = Started(
             [sys.executable, "-m", module, *arguments, *extra],
             self.folder,
@@ -155,6 +156,10 @@ class Place:
         got = started.finish()
         assert got == code, started.output
         return started.output
+
+    def run_json(self, module: str, *arguments: str) -> dict:
+        """The answer of a command that prints JSON; what a library says on stderr comes before it."""
+        return json.loads(self.run(module, *arguments, "--json").splitlines()[-1])
 
     def store(self) -> Store:
         return Store.open(f"sqlite:///{self.folder}/runs/arbor.db", create=False)
