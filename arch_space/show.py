@@ -61,15 +61,13 @@ def read_model(assignments: list[str]) -> ModelConfig:
 def _print(config: ModelConfig, result: Cost) -> None:
     console = Console()
     console.print(" ".join(f"{key}={value}" for key, value in config.to_flat().items()), highlight=False)
-    costs = Table("cost", "value", "unit", title=f"vit_tiny with {FFN.kind_of(config.ffn)}", title_justify="left")
+    costs = Table("cost", "value", "counts", title=f"vit_tiny with {FFN.kind_of(config.ffn)}", title_justify="left")
     costs.columns[1].justify = "right"
     used = "not defined" if result.neurons_used is None else f"{result.neurons_used:,}"
-    costs.add_row("parameters", f"{result.parameters:,}", "numbers in the whole model")
-    costs.add_row("neurons_used", used, "neurons a token uses in one block")
-    costs.add_row("macs", f"{result.macs:,}", "multiply-adds forward per image, as trained")
-    costs.add_row(
-        "macs_conditional", f"{result.macs_conditional:,}", "multiply-adds forward per image, conditional form"
-    )
+    costs.add_row("parameters", f"{result.parameters:,}", "trained numbers, whole model")
+    costs.add_row("neurons_used", used, "neurons of one block, for one token")
+    costs.add_row("macs", f"{result.macs:,}", "multiply-adds an image, as trained")
+    costs.add_row("macs_conditional", f"{result.macs_conditional:,}", "multiply-adds an image, conditional")
     console.print(costs)
     console.print(_shapes_table(config, result))
 
@@ -77,6 +75,7 @@ def _print(config: ModelConfig, result: Cost) -> None:
 def _shapes_table(config: ModelConfig, result: Cost) -> Table:
     """One line a parameter; what every block has is said once, with its number of copies."""
     table = Table("parameter", "shape", "copies", "numbers", title="shapes", title_justify="left")
+    table.columns[0].overflow = "fold"  # a name cut short would say nothing
     for column in table.columns[1:]:
         column.justify = "right"
     for name, shape in result.shapes.items():

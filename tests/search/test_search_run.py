@@ -270,4 +270,4 @@ def test_a_client_without_the_token_is_refused_by_a_running_search(running):
     assert "1 node" in printed["right"]
     for name in ("wrong", "none"):
         assert codes[name] != 0, printed[name]
-        assert "1 node" not in printed[name]
+        assert "AuthenticationError" in printed[name]
