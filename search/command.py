@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -115,12 +117,12 @@ def _resume(store: Store, asked: Asked, console: Console) -> tuple[Prepared, Res
             f'"--trials" must be at least the {len(store.trials(row.id))} trials that {row.id} has, '
             f"but got {given.trials}."
         )
-    resources = _resources(asked, experiment)
+    resources = _resources(asked, experiment, row.settings.get("wishes"))
     prepared = prepare_resume(store, row.id, experiment, resources, variants=variants)
     if asked.note or asked.tags:
         notes = "\n".join(filter(None, (row.notes, asked.note)))
         store.update_search(row.id, notes=notes, tags=[*row.tags, *(tag for tag in asked.tags if tag not in row.tags)])
-    console.print(f"Going on with {row.id}: {row.question}", highlight=False, markup=False)
+    console.print(f"Going on with {row.id}.", highlight=False)
     return prepared, resources
 
 
@@ -132,13 +134,12 @@ def _discover(variants: tuple[str, ...]) -> None:
             raise InputError(str(error)) from error
 
 
-def _resources(asked: Asked, experiment: Experiment) -> Resources:
-    return plan_resources(
-        concurrency=asked.concurrency if asked.concurrency is not None else experiment.concurrency,
-        cpus_per_trial=asked.cpus_per_trial,
-        gpus_per_trial=asked.gpus_per_trial,
-        threads=experiment.threads,
-    )
+def _resources(asked: Asked, experiment: Experiment, former: Mapping[str, Any] | None = None) -> Resources:
+    """What the command line asks for; else what a resumed search had been asked for; else as the experiment says."""
+    wishes: dict[str, Any] = {"concurrency": experiment.concurrency, "cpus_per_trial": None, "gpus_per_trial": None}
+    for source in (former or {}, {name: getattr(asked, name) for name in wishes}):
+        wishes.update({name: source[name] for name in wishes if source.get(name) is not None})
+    return plan_resources(**wishes, threads=experiment.threads)
 
 
 def _train(session: Session, prepared: Prepared, resources: Resources, asked: Asked, console: Console) -> None:
@@ -156,6 +157,13 @@ def _train(session: Session, prepared: Prepared, resources: Resources, asked: As
             status = run_session(
                 session, resources, variants=prepared.variants, dashboard=asked.dashboard, on_ray=on_ray
             )
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise InputError(
+            f"The disk is full ({error.filename}); what was reported is in the store: make space, then go on with "
+            f"{_command('search.run', asked.storage)} --resume {prepared.search_id}"
+        ) from error
     except KeyboardInterrupt:
         console.print(
             f"\nInterrupted. Everything reported is in the store; go on with\n  {_command('search.run', asked.storage)} "

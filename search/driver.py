@@ -35,16 +35,25 @@ def run_session(
         on_ray: called once Ray is up, with the dashboard's URL if there is one.
     Raises:
         KeyboardInterrupt: after Ctrl-C, when all is down and the store says `interrupted`.
+        OSError: the disk of the store or of a worker is full; what was committed is there, and `--resume` goes on.
     """
     _quiet_environment(session)
     signal.signal(signal.SIGTERM, _as_ctrl_c)
     ray_folder = session.folder / "ray"
+    status = "interrupted"
     try:
         _fit(session, resources, variants, dashboard, on_ray, ray_folder)
+    except Exception:
+        if session.broken is None:
+            raise
+        raise session.broken from None  # Tune wraps what its callbacks raise into text
     finally:
-        status = session.close()  # before Ray goes, which takes seconds in which a second Ctrl-C may come
-        _shut_ray_down()
-        shutil.rmtree(ray_folder, ignore_errors=True)  # Tune's own notes; the store is the truth
+        try:
+            if session.broken is None:
+                status = session.close()  # before Ray goes, which takes seconds in which a second Ctrl-C may come
+        finally:
+            _shut_ray_down()
+            shutil.rmtree(ray_folder, ignore_errors=True)  # Tune's own notes; the store is the truth
     if status == "interrupted" and not session.out_of_time:
         raise KeyboardInterrupt
     return status

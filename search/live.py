@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -13,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from results.rows import TrialRow
 from results.store import ENDED
 from search.asha import Verdict
 from search.session import Session
@@ -29,7 +31,6 @@ class LiveView:
         self._session, self._console = session, console
         self._began = time.monotonic()
         self._speed: dict[str, float] = {}
-        self._ended_before = sum(row.status in ENDED for row in session.trials.values())
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -83,12 +84,16 @@ class LiveView:
         head.add_row(
             Text(session.search_id, style="bold"),
             f"{ended}/{session.planned} trials",
-            f"{_clock(elapsed)} elapsed, {self._left(ended, elapsed)} left",
+            f"{_clock(elapsed)} elapsed, {self._left(rows)} left",
             f"{sum(self._speed.values()):,.0f} images/s",
         )
         states = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-        lines: list[RenderableType] = [head, ProgressBar(total=max(1, session.planned), completed=ended, width=60)]
-        lines.append(Text(f"{states or 'starting'}", style="dim"))
+        bar = Table.grid(padding=(0, 2))
+        bar.add_row(
+            ProgressBar(total=max(1, session.planned), completed=ended, width=40),
+            Text(states or "starting", style="dim"),
+        )
+        lines: list[RenderableType] = [head, bar]
         if best is not None and best.val_acc is not None:
             lines.append(Text(f"best so far {100 * best.val_acc:.2f} %  {best.id}  {variant_text(best.config)}"))
         if session.scheduler.rungs:
@@ -96,7 +101,7 @@ class LiveView:
         lines.append(self._table(rows))
         return Group(*lines)
 
-    def _table(self, rows: list) -> Table:  # type: ignore[type-arg]  # rows of the store
+    def _table(self, rows: list[TrialRow]) -> Table:
         table = Table(box=None, padding=(0, 1))
         for name in ("trial", "variant", "epoch", "val acc", "images/s", "status"):
             table.add_column(name, justify="right" if name in ("epoch", "val acc", "images/s") else "left")
@@ -119,15 +124,16 @@ class LiveView:
             )
         return table
 
-    def _left(self, ended: int, elapsed: float) -> str:
-        """Expected time left: as the trials that ended so far took; ASHA makes later ones shorter, so it is high."""
-        fresh = ended - self._ended_before
-        if fresh < 1:
+    def _left(self, rows: list[TrialRow]) -> str:
+        """Expected time left: what the trials that ended took, for each one that has not, over the slots."""
+        took = [row.wall_seconds for row in rows if row.status in ENDED and row.wall_seconds]
+        if not took:
             return "?"
-        return _clock(elapsed / fresh * (self._session.planned - ended))
+        missing = self._session.planned - sum(row.status in ENDED for row in rows)
+        return _clock(sum(took) / len(took) * missing / self._session.concurrency)
 
 
-def variant_text(config: dict) -> str:  # type: ignore[type-arg]
+def variant_text(config: Mapping[str, Any]) -> str:
     """A variant in a few words: kind, its own keys, layout and rate."""
     kind = config["ffn"]
     own = " ".join(

@@ -241,6 +241,7 @@ def settings_of(
         "cpus_per_trial": resources.cpus_per_trial,
         "gpus_per_trial": resources.gpus_per_trial,
         "threads": resources.threads,
+        "wishes": dict(resources.wishes),
         "data": header.name,
         "data_checksum": header.checksum,
         "val_images": header.counts["val"],

@@ -6,8 +6,12 @@ never read back (the store is the truth), so what cannot be pickled is dropped t
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +48,10 @@ class TrialActor(tune.Trainable):
             else:
                 provenance = {}
             report = next(self._reports)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                return {"failed": _cause(error), "traceback": traceback.format_exc()}
+            return {"disk_full": str(error.filename or self._work["folder"])}
         except Exception as error:  # noqa: BLE001  # the driver shows it and goes on
             return {"failed": _cause(error), "traceback": traceback.format_exc()}
         return {
@@ -100,6 +108,16 @@ def _cause(error: Exception) -> str:
     return f"{type(error).__name__}: {text[0] if text else 'no message'}"
 
 
+@contextmanager
+def _noted(session: Session) -> Iterator[None]:
+    """Keep an OSError for the driver: Tune passes on only its text."""
+    try:
+        yield
+    except OSError as error:
+        session.broken = error
+        raise
+
+
 class SessionSearcher(Searcher):
     """Asks the session for the next trial, and tells it when Tune has given one up."""
 
@@ -109,7 +127,8 @@ class SessionSearcher(Searcher):
         self._ids: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is text
-        assignment = self._session.next_trial()
+        with _noted(self._session):
+            assignment = self._session.next_trial()
         if assignment is None:
             return Searcher.FINISHED if self._session.done else None
         self._ids[trial_id] = assignment.trial_id
@@ -150,11 +169,14 @@ class SessionScheduler(FIFOScheduler):
         from trainer.trial import Report
 
         own = trial.config[WORK]["trial"]
-        if "failed" in result:
-            self._session.fail(own, result["failed"])
-            return TrialScheduler.STOP
-        report = Report.from_plain(json.loads(result["report"]))
-        stop = self._session.report(own, report, json.loads(result["provenance"]))
+        with _noted(self._session):
+            if "disk_full" in result:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), result["disk_full"])
+            if "failed" in result:
+                self._session.fail(own, result["failed"])
+                return TrialScheduler.STOP
+            report = Report.from_plain(json.loads(result["report"]))
+            stop = self._session.report(own, report, json.loads(result["provenance"]))
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from results.errors import InputError
@@ -19,6 +20,8 @@ class Resources:
     gpus_per_trial: float
     threads: int
     """torch's CPU threads in one trial."""
+    wishes: Mapping[str, float | None]
+    """What was asked for, by parameter of `plan_resources`; none where the machine decided. A resumed search asks again."""
 
 
 def plan_resources(
@@ -38,6 +41,7 @@ def plan_resources(
     """
     import torch
 
+    wishes = {"concurrency": concurrency, "cpus_per_trial": cpus_per_trial, "gpus_per_trial": gpus_per_trial}
     cpus, gpus = available_cpus(), torch.cuda.device_count()
     if concurrency is not None and concurrency < 1:
         raise InputError(f'"--concurrency" must be at least 1, but got {concurrency}.')
@@ -77,6 +81,7 @@ def plan_resources(
         cpus_per_trial=cpus_per_trial,
         gpus_per_trial=gpus_per_trial,
         threads=threads,
+        wishes=wishes,
     )
 
 

@@ -75,6 +75,8 @@ class Session:
         )
         self.sampler = None if experiment.is_comparison else Sampler(experiment, startup_trials)
         self.trials: dict[str, TrialRow] = {}
+        self.broken: OSError | None = None
+        """What made it impossible to go on, such as a full disk."""
         self._live: set[str] = set()
         self._exhausted = False
         self._take_up()

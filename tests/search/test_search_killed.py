@@ -32,6 +32,11 @@ def story(place, search_id):
     return trials, curves, decisions
 
 
+def trials_of(place, search_id):
+    with place.store() as store:
+        return store.trials(search_id)
+
+
 def require_whole_curves(place, search_id):
     """Every trial's epochs are 1..n, as many as its row says, with neither gap nor double."""
     with place.store() as store:
@@ -64,7 +69,8 @@ def test_a_killed_worker_costs_nothing_and_one_that_dies_again_and_again_fails_a
 
 
 @pytest.mark.timeout(400)
-def test_a_driver_killed_at_random_moments_and_resumed_decides_as_one_that_lived(place):
+def test_a_driver_killed_at_random_moments_and_resumed_decides_as_one_that_lived(shared_place):
+    place = shared_place
     moments = random.Random(3)
     options = ("--concurrency", "1", "--epochs", "5", "--set", "depth=2")
     place.run("search.run", "tiny.py", *options)
@@ -87,7 +93,6 @@ def test_a_driver_killed_at_random_moments_and_resumed_decides_as_one_that_lived
     search.kill()  # before it has done anything
     place.run("search.run", "--resume", "tiny-2")
     assert story(place, "tiny-2") == whole
-    place.wait_until_gone()
 
 
 @pytest.mark.timeout(400)
@@ -108,35 +113,19 @@ def test_ctrl_c_and_sigterm_leave_a_search_that_resume_completes(place):
     require_whole_curves(place, "pairs-1")
     with place.store() as store:
         assert store.search("pairs-1").status == "ended"
-        before = store.trials("pairs-1")
-        curves = {row.id: curve(store, row.id) for row in before}
-    assert [(row.status, row.epochs) for row in before] == [("finished", 40)] * 2
+        rows = store.trials("pairs-1")
+    assert [(row.status, row.epochs) for row in rows] == [("finished", 40)] * 2
 
     printed = place.run("search.run", "--resume", "pairs-1")
     assert "Search pairs-1 has ended: all its 2 trials have run." in printed
     assert "rank" in printed
-
-    # more seeds: the same id, the same rows, and only what is missing is trained
-    printed = place.run("search.run", "--resume", "pairs-1", "--seeds", "2")
-    assert "pairs-1.1 mlp" not in printed
-    with place.store() as store:
-        after = store.trials("pairs-1")
-        assert after[:2] == before
-        assert {row.id: curve(store, row.id) for row in after[:2]} == curves
-    assert [(row.seed, row.status, row.epochs) for row in after] == [
-        (0, "finished", 40),
-        (0, "finished", 40),
-        (1, "finished", 40),
-        (1, "finished", 40),
-    ]
-    assert [row.variant for row in after[:2]] == [row.variant for row in after[2:]]
+    assert trials_of(place, "pairs-1") == rows
 
 
-@pytest.mark.parametrize("seconds", [1, 3])
-def test_ctrl_c_while_ray_starts_leaves_nothing_behind(place, seconds):
+def test_ctrl_c_while_ray_starts_leaves_nothing_behind(place):
     search = place.start("search.run", "pairs.py")
     search.wait_for(r"pairs-1 on digits")
-    time.sleep(seconds)
+    time.sleep(3)  # at a moment at which Ray would swallow it, or leave its agents
     search.ctrl_c()
     require_interrupted(place, search, "pairs-1")
 
@@ -154,7 +143,7 @@ def require_interrupted(place, search, search_id):
 
 
 def test_a_search_whose_time_is_up_stops_cleanly_and_says_how_to_go_on(place):
-    printed = place.run("search.run", "pairs.py", "--time-budget", "20s", "--epochs", "20000")
+    printed = place.run("search.run", "pairs.py", "--time-budget", "12s", "--epochs", "20000")
     assert "Time is up. Go on with" in printed
     assert "--resume pairs-1" in printed
     with place.store() as store:
@@ -162,3 +151,8 @@ def test_a_search_whose_time_is_up_stops_cleanly_and_says_how_to_go_on(place):
         assert {row.status for row in store.trials("pairs-1")} <= {"interrupted", "pending"}
     require_whole_curves(place, "pairs-1")
     place.wait_until_gone(60)
+
+
+def test_what_killed_drivers_had_started_is_gone_within_two_minutes(shared_place):
+    """Last in this file, since it waits for Ray's agents."""
+    shared_place.wait_until_gone()

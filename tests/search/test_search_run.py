@@ -172,7 +172,7 @@ def test_a_replay_of_a_trial_of_the_search_is_identical(searched, status):
 
 
 @pytest.mark.slow
-def test_trials_that_cannot_train_are_recorded_with_their_cause_and_the_others_finish(place):
+def test_trials_that_cannot_train_are_recorded_with_their_cause_and_added_seeds_train_alone(place):
     place.write("failures.py", FAILURES)
     variants = place.write("broken.py", HIDDEN_BUG)
     printed = place.run("search.run", "failures.py", "--variants", str(variants))
@@ -185,11 +185,13 @@ def test_trials_that_cannot_train_are_recorded_with_their_cause_and_the_others_f
     assert "failed" in table
     for row in rows[:2]:
         assert not [path for path in Path(row.provenance["folder"]).iterdir() if path.is_file()]
-    # the worker processes of a resumed search know the kind too
-    place.run("search.run", "--resume", "failures-1", "--seeds", "2")
+    # more seeds: the same id, the same rows, and only what is missing is trained; workers still know the added kind
+    printed = place.run("search.run", "--resume", "failures-1", "--seeds", "2")
+    assert not [row.id for row in rows if f"{row.id} {row.config['ffn']}" in printed[: printed.index("rank")]]
     assert trials_of(place, "failures-1")[:3] == rows
     added = trials_of(place, "failures-1")[3:]
     assert [(row.seed, row.status) for row in added] == [(1, "diverged"), (1, "failed"), (1, "finished")]
+    assert [row.variant for row in added] == [row.variant for row in rows]
     assert added[1].cause == rows[1].cause
 
 

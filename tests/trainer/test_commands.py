@@ -1,0 +1,150 @@
+"""`trainer.run`, `evaluate` and `replay` as a person starts them: real processes, killed and interrupted ones too."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from results.store import Store
+
+KEYS = ("data=digits", "patch=16", "dim=16", "depth=1", "heads=1", "batch_size=128", "ffn=fff", "ffn.fff.depth=2")
+MEASURED = ("epoch", "train_loss", "val_loss", "val_acc", "lr")
+
+
+class Place:
+    """A folder with a storage of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        self.folder = folder
+
+    def start(self, module, *arguments):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *arguments], cwd=self.folder, env=environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+
+    def run(self, module, *arguments, code=0):
+        process = self.start(module, *arguments)
+        printed, _ = process.communicate(timeout=200)
+        assert process.returncode == code, printed
+        return printed
+
+    def train(self, *arguments, code=0):
+        return self.run("trainer.run", *KEYS, *arguments, "--threads", "1", code=code)
+
+    def start_training(self, *arguments, until):
+        """A trial that has just printed `until`."""
+        process = self.start("trainer.run", *KEYS, *arguments, "--threads", "1")
+        printed = ""
+        for line in process.stdout:
+            printed += line
+            if until in line:
+                return process
+        pytest.fail(printed)
+
+    def row(self, trial_id="single-1.1"):
+        with self._store() as store:
+            return store.trial(trial_id)
+
+    def curve(self, trial_id="single-1.1"):
+        with self._store() as store:
+            return [tuple(getattr(row, name) for name in MEASURED) for row in store.epochs(trial_id)]
+
+    def _store(self):
+        return Store.open(f"sqlite:///{self.folder}/runs/arbor.db", create=False)
+
+
+@pytest.fixture
+def place(tmp_path, digits):
+    return Place(tmp_path)
+
+
+def test_a_trial_is_trained_evaluated_and_replayed_by_three_commands(place):
+    printed = place.train("epochs=3")
+    row = place.row()
+    assert "Trial single-1.1:" in printed
+    assert "epoch   3/3" in printed
+    assert f"finished, validation accuracy {100 * row.val_acc:.2f} % after 3 epochs" in printed
+    folder = Path(row.provenance["folder"])
+    assert {path.name for path in folder.iterdir()} == {"selected.pt", "predictions.npz", "tensorboard"}
+
+    answer = json.loads(place.run("trainer.evaluate", "single-1.1", "--json").splitlines()[-1])
+    assert (answer["loss"], answer["accuracy"], answer["epoch"]) == (row.val_loss, row.val_acc, 3)
+
+    printed = place.run("trainer.replay", "single-1.1")
+    assert "Verdict: identical" in printed
+    assert f"{row.val_loss:.8f} / {row.val_loss:.8f} =" in printed
+    assert place.row() == row  # neither wrote anything
+
+
+@pytest.mark.slow
+def test_a_checkpoint_is_evaluated_by_its_path_on_any_part_of_the_data(place):
+    place.train("epochs=2")
+    row = place.row()
+    checkpoint = str(Path(row.provenance["folder"]) / "selected.pt")
+    printed = place.run("trainer.evaluate", checkpoint)
+    assert f"Validation loss = {row.val_loss:.6f}" in printed
+    printed = place.run("trainer.evaluate", "single-1.1", "--split", "test")
+    assert f"Test loss = {row.test_loss:.6f}" in printed
+    assert f"Stored for this checkpoint: loss {row.test_loss:.6f}, accuracy {100 * row.test_acc:.2f} %" in printed
+
+
+@pytest.mark.slow
+def test_a_killed_trial_goes_on_with_the_same_command_and_its_curve_is_that_of_an_unbroken_one(tmp_path, digits):
+    broken, whole = Place(tmp_path / "broken"), Place(tmp_path / "whole")
+    whole.train("epochs=40")
+    for epoch in (7, 20):
+        process = broken.start_training("epochs=40", until=f"epoch {epoch:3d}/40")
+        process.kill()
+        process.communicate()
+        done = broken.row().epochs
+        assert epoch <= done < 40
+        assert [epoch for epoch, *_ in broken.curve()] == list(range(1, done + 1))
+    printed = broken.train("epochs=40")
+    assert f"Going on with single-1.1 after epoch {done}." in printed
+    assert broken.curve() == whole.curve()
+    rows = broken.row(), whole.row()
+    assert rows[0].test_loss == rows[1].test_loss
+    kept = [{path.name for path in Path(row.provenance["folder"]).iterdir()} for row in rows]
+    assert kept[0] == kept[1]
+    assert "has ended already" in broken.train("epochs=40")
+    assert broken.row() == rows[0]
+
+
+@pytest.mark.slow
+def test_reset_trains_the_same_trial_anew_and_keeps_the_former_row(place):
+    place.train("epochs=2")
+    former = place.row()
+    printed = place.train("epochs=2", "--reset")
+    assert "Trial single-1.2:" in printed
+    assert place.row() == former
+    assert place.row("single-1.2").status == "finished"
+    assert place.curve("single-1.2") == place.curve()
+
+
+@pytest.mark.slow
+def test_a_running_trial_can_be_evaluated_and_ctrl_c_leaves_one_that_goes_on(place):
+    process = place.start_training("epochs=2000", until="epoch   5/2000")
+    answer = json.loads(place.run("trainer.evaluate", "single-1.1", "--json").splitlines()[-1])
+    losses = {epoch: loss for epoch, _, loss, *_ in place.curve()}
+    assert answer["epoch"] >= 5
+    assert answer["loss"] == losses[answer["epoch"]]
+    os.killpg(process.pid, signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, printed
+    row = place.row()
+    assert row.status == "interrupted"
+    assert f"Interrupted after epoch {row.epochs}; the same command goes on." in printed
+    assert "Traceback" not in printed
+    process = place.start_training("epochs=2000", until=f"epoch {row.epochs + 3:3d}/2000")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    epochs = [epoch for epoch, *_ in place.curve()]
+    assert epochs == list(range(1, len(epochs) + 1))
+    assert len(epochs) >= row.epochs + 3
