@@ -20,7 +20,7 @@ from trainer import checkpoint
 from trainer.config import TrialConfig, parse_pairs
 from trainer.engine import device_of
 from trainer.fingerprint import trial_fingerprint
-from trainer.resolve import resolve
+from trainer.resolve import cached_dataset, resolve
 from trainer.trial import Report, Trial
 from trainer.trial_progress import trial_progress
 
@@ -46,6 +46,7 @@ def train_single(pairs: list[str], *, reset: bool, threads: int | None, variants
         raise InputError(f'"--threads" must be from 1 to the cores of this machine ({cores}), but got {threads}.')
     on_gpu = torch.cuda.is_available()
     config = resolve(parse_pairs(pairs), on_gpu=on_gpu)
+    cached_dataset(config.data)  # damaged data are refused before there is a row
     with Store.open(storage) as store:
         row = _row_for(store, config, reset=reset, variants=variants, console=console)
         if row.status in ENDED:
@@ -60,6 +61,7 @@ def _row_for(
     """The row of this very dictionary, the latest where there are several, or a new one."""
     searches = [row.id for row in store.searches() if row.experiment == SINGLE]
     search_id = searches[-1] if searches else store.create_search(SINGLE, QUESTION, {"variants": []}, {})
+    store.update_search(search_id, status="ended")  # a place for trials; nothing drives it
     if variants:
         settings = store.search(search_id).settings
         known = settings.get("variants", [])

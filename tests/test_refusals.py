@@ -1,0 +1,201 @@
+"""Bad input to every command: exit 2, one clear sentence, before Ray starts, and nothing recorded is lost or added."""
+
+import importlib
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from results.cli import run
+from results.store import Store
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+TINY = ["data=digits", "patch=16", "dim=16", "depth=1", "heads=1", "batch_size=128", "epochs=1"]
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory, digits):
+    """A folder in which one small trial was really trained, with things beside it that cannot be used."""
+    folder = tmp_path_factory.mktemp("recorded")
+    command = [sys.executable, "-m", "trainer.run", *TINY, "--threads", "1"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    with sqlite3.connect(folder / "foreign.db") as connection:
+        connection.execute("CREATE TABLE mine (x TEXT)")
+    with Store.open(f"sqlite:///{folder}/old.db"), sqlite3.connect(folder / "old.db") as connection:
+        connection.execute("UPDATE arbor_meta SET value = '0'")
+    (folder / "text.db").write_text("not a database, only some words " * 50)
+    weights = folder / "runs" / "single-1" / "001-mlp" / "selected.pt"
+    whole = weights.read_bytes()
+    (folder / "half.pt").write_bytes(whole[: len(whole) // 2])
+    (folder / "words.pt").write_text("not weights")
+    content = torch.load(weights, weights_only=True)
+    torch.save({**content, "flat": {**content["flat"], "dim": 32}}, folder / "other_shape.pt")
+    torch.save({"weights": 1}, folder / "foreign.pt")
+    packed = digits.path.read_bytes()
+    (folder / "truncated.safetensors").write_bytes(packed[:-5000])
+    (folder / "flipped.safetensors").write_bytes(packed[:-1] + bytes([packed[-1] ^ 255]))
+    (folder / "words.safetensors").write_text("not images " * 100)
+    (folder / "broken.py").write_text("def broken(:")
+    (folder / "empty.py").write_text("x = 1")
+    for name in ("cats", "dogs"):
+        (folder / "images" / name).mkdir(parents=True)
+        (folder / "damaged" / name).mkdir(parents=True)
+        (folder / "damaged" / name / "1.png").write_text("not an image")
+    (folder / "plain").mkdir()
+    (folder / "bad.zip").write_text("not a zip")
+    return folder
+
+
+CASES = [
+    # command, arguments, what the sentence must say
+    ("search.run", "quickstrat", "Unknown experiment 'quickstrat'; did you mean 'quickstart'"),
+    ("search.run", "no/such.py", "There is no experiment file"),
+    ("search.run", "broken.py", "could not be loaded: SyntaxError"),
+    ("search.run", "empty.py", "must define a function empty()"),
+    ("search.run", "--trials -3", '"trials" must be at least 1, but got -3'),
+    ("search.run", "--trials 0", '"trials" must be at least 1'),
+    ("search.run", "--reduction 1", '"reduction" must be at least 2, but got 1'),
+    ("search.run", "--grace 0", '"grace" must be at least 1'),
+    ("search.run", "--grace 50", '"grace" must be at most "epochs", but got (grace=50, epochs=12)'),
+    ("search.run", "--epochs 0", "epochs"),
+    ("search.run", "--concurrency 0", '"--concurrency" must be at least 1'),
+    ("search.run", "--gpus-per-trial 99", "must be at most the GPUs of this machine"),
+    ("search.run", "--cpus-per-trial 9999", "must be at most the CPUs of this machine"),
+    ("search.run", "--cpus-per-trial -1", "at least 0"),
+    ("search.run", "--sampler annealing", "Unknown sampler 'annealing'; known: tpe, random"),
+    ("search.run", "--set ffn.fff.dept=3", "Unknown key 'ffn.fff.dept'; did you mean 'ffn.fff.depth'"),
+    ("search.run", "--set lr", "KEY=VALUE"),
+    ("search.run", "--set lr=fast", "lr"),
+    ("search.run", "--set ffn=mpl", "ffn"),
+    ("search.run", "--set patch=5", 'The image size must divide by "patch"'),
+    ("search.run", "--set batch_size=100000", '"batch_size" must be at most the number of training images'),
+    ("search.run", "--set data=missing", "python -m trainer.dataset prepare missing"),
+    ("search.run", "--set data=./truncated.safetensors", "truncated"),
+    ("search.run", "--set data=./words.safetensors", "words.safetensors"),
+    ("search.run", "--seeds some", '"--seeds" must be a number of seeds'),
+    ("search.run", "--seeds 3", "a search, which gives each variant one seed"),
+    ("search.run", "--time-budget soon", '"--time-budget" must be a time such as'),
+    ("search.run", "baseline --trials 3", "is a comparison"),
+    ("search.run", "baseline --set ffn.mlp.hidden=3", "differ in 'ffn.mlp.hidden'"),
+    ("search.run", "--resume quickstart-9", "Unknown search 'quickstart-9'"),
+    ("search.run", "quickstart --resume single-1", "Give an experiment or --resume, not both"),
+    ("search.run", "--resume single-1", "was not made by search.run"),
+    ("search.run", "--show nothing", "Unknown experiment 'nothing'"),
+    ("search.run", "--variants no/such", "does not exist"),
+    ("search.run", "--storage nonsense", "must be an SQLAlchemy URL"),
+    ("search.run", "--storage sqlite:///no/such/arbor.db", "does not exist"),
+    ("search.run", "--storage sqlite:///foreign.db", "belongs to another program"),
+    ("search.run", "--storage sqlite:///old.db", "schema version 0"),
+    ("search.run", "--storage sqlite:///text.db", "is not an SQLite database"),
+    ("search.run", "--trials many", None),
+    ("search.run", "--no-such-option", None),
+    ("trainer.run", "lrr=1", "Unknown key 'lrr'; did you mean 'lr'"),
+    ("trainer.run", "epochs=1.5", "epochs"),
+    ("trainer.run", "lr=inf", "lr"),
+    ("trainer.run", "batch_size=100 accumulation=3", 'must divide by "accumulation"'),
+    ("trainer.run", "classes=7", 'The data set decides "classes"'),
+    ("trainer.run", "data=./flipped.safetensors patch=16 dim=16", "checksum"),
+    ("trainer.run", "ffn=fff ffn.mlp.hidden=3", "active kind is 'fff'"),
+    ("trainer.run", "--threads 0", '"--threads" must be from 1'),
+    ("trainer.evaluate", "single-1.2", "Unknown trial 'single-1.2'; did you mean 'single-1.1'"),
+    ("trainer.evaluate", "half.pt", "damaged or not a checkpoint"),
+    ("trainer.evaluate", "words.pt", "damaged or not a checkpoint"),
+    ("trainer.evaluate", "foreign.pt", "is not a checkpoint of Arbor"),
+    ("trainer.evaluate", "other_shape.pt", "another shape than the model"),
+    ("trainer.evaluate", "no.pt", "There is no checkpoint file"),
+    ("trainer.evaluate", "runs/", "There is no checkpoint file"),
+    ("trainer.evaluate", "single-1.1 --split all", None),
+    ("trainer.evaluate", "single-1.1 --data missing", "python -m trainer.dataset prepare missing"),
+    ("trainer.evaluate", "x-1.1 --storage sqlite:///none.db", "There is no database at"),
+    ("trainer.replay", "single-1.7", "Unknown trial"),
+    ("trainer.replay", "single-1.1 --epochs 99", '"--epochs" must be from 1 to the 1 recorded'),
+    ("trainer.dataset", "prepare cifar10 --from no/such.zip", "no/such.zip"),
+    ("trainer.dataset", "prepare mine --from bad.zip", "bad.zip"),
+    ("trainer.dataset", "prepare mine --from plain", "plain"),
+    ("trainer.dataset", "prepare mine --from images", "cats"),
+    ("trainer.dataset", "prepare mine --from damaged", "1.png"),
+    ("trainer.dataset", "prepare mine", "--from"),
+    ("trainer.dataset", "show nothing", "nothing"),
+    ("arch_space.show", "ffn=ffff", "fff"),
+    ("arch_space.show", "lr=1", "lr"),
+    ("results.show", "single-2", "Unknown search 'single-2'; did you mean 'single-1'"),
+    ("results.show", "single-1 --csv no/such/table.csv", "does not exist"),
+    ("results.show", "--storage sqlite:///none.db", "There is no database at"),
+    ("results.plot", "nothing-1", "Unknown search"),
+    ("results.plot", "single-1 -o no/such/picture.png", "does not exist"),
+]
+
+
+@pytest.mark.parametrize(("module", "arguments", "sentence"), CASES, ids=[f"{m} {a}" for m, a, _ in CASES])
+def test_bad_input_gets_one_sentence_and_exit_2(recorded, capfd, monkeypatch, module, arguments, sentence):
+    monkeypatch.chdir(recorded)
+    monkeypatch.setattr(sys, "argv", [module, *arguments.split()])
+    before = content(recorded)
+    entry = importlib.import_module("trainer.dataset_command" if module == "trainer.dataset" else module)
+    with pytest.raises(SystemExit) as ended:
+        entry.main() if module in ("trainer.dataset", "arch_space.show") and not hasattr(entry, "app") else run(
+            entry.app, f"python -m {module}"
+        )
+    output = capfd.readouterr()
+    assert ended.value.code == 2, output.err
+    assert "Traceback" not in output.err
+    if sentence is not None:
+        assert output.err.startswith("Error: ")
+        assert sentence in output.err
+        assert output.err.count("\n") == 1, "one line"
+    assert content(recorded) == before, "nothing recorded was lost or added"
+    assert "ray" not in sys.modules or not sys.modules["ray"].is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "sentence"), [CASES[0], CASES[15], CASES[41], CASES[49], CASES[-5], CASES[-4]]
+)
+def test_a_process_of_its_own_says_the_same(recorded, module, arguments, sentence):
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments.split()],
+        cwd=recorded, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def content(folder: Path) -> list[object]:
+    """Every row of the store, and the files beside it."""
+    with sqlite3.connect(f"file:{folder}/runs/arbor.db?mode=ro", uri=True) as connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        rows = [connection.execute(f"SELECT * FROM {name}").fetchall() for name in sorted(tables)]
+    files = sorted(
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if not path.name.endswith(("-wal", "-shm", ".pyc")) and "__pycache__" not in path.parts
+    )
+    return [rows, files]
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("mount") is None, reason="only root may mount a small file system"
+)
+def test_a_data_set_that_does_not_fit_on_the_disk_leaves_nothing_half_made(tmp_path, monkeypatch, capfd, cifar10_zip):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", disk], check=False)
+    if mounted.returncode:
+        pytest.skip("no small file system can be mounted here")
+    try:
+        monkeypatch.setenv("ARBOR_DATA", str(disk))
+        done = subprocess.run(
+            [sys.executable, "-m", "trainer.dataset", "prepare", "cifar10", "--from", str(cifar10_zip)],
+            cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False,
+        )  # fmt: skip
+        assert done.returncode == 2, done.stderr
+        assert "disk is full" in done.stderr
+        assert not [path for path in disk.iterdir() if not path.name.endswith(".lock")]
+    finally:
+        subprocess.run(["umount", "-l", disk], check=False)
