@@ -17,13 +17,22 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import pandas as pd
+from sqlalchemy import Float, Integer
 
+from results import schema
 from results.cli import DEFAULT_STORAGE
 from results.errors import InputError
 from results.ids import unknown
 from results.rows import DecisionRow, EpochRow, SearchRow, TrialRow
 from results.store import Store
 
+# Missing in every row, these would otherwise come as objects that know no mean.
+NUMBERS = frozenset(
+    column.name
+    for table in (schema.trials, schema.epochs, schema.decisions)
+    for column in table.columns
+    if isinstance(column.type, (Float, Integer)) and column.nullable
+)
 TRIAL_COLUMNS = tuple("epochs_run" if f.name == "epochs" else f.name for f in fields(TrialRow) if f.name != "config")
 """Columns of the trials frame that are not keys of the trial's dictionary."""
 
@@ -45,9 +54,10 @@ class Frames:
         return {str(key): value for key, value in rows.iloc[0].to_dict().items()}
 
     def trials_of(self, search_id: str) -> pd.DataFrame:
-        """The trials of one search, with only the columns that any of them has."""
+        """The trials of one search: the trials' own columns, and the keys of the dictionary that any of them has."""
         trials = self.trials[self.trials["search_id"] == search_id]
-        return trials.dropna(axis="columns", how="all") if len(trials) else trials
+        absent = [name for name in trials.columns if name not in TRIAL_COLUMNS and trials[name].isna().all()]
+        return trials.drop(columns=absent) if len(trials) else trials
 
 
 def load(storage: str = DEFAULT_STORAGE) -> Frames:
@@ -85,5 +95,6 @@ def _trial_values(row: TrialRow) -> dict[str, Any]:
 
 def _frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
     """A frame with those columns even where there is no row."""
-    frame = pd.DataFrame(rows)
-    return frame if rows else frame.reindex(columns=columns)
+    frame = pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
+    empty = [name for name in NUMBERS.intersection(frame.columns) if frame[name].isna().all()]
+    return frame.astype(dict.fromkeys(empty, "float64"))

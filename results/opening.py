@@ -24,10 +24,10 @@ def open_engine(url: str, *, create: bool) -> Engine:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError):  # ValueError: a port that is no number
         raise InputError(
-            f"The storage must be an SQLAlchemy URL such as sqlite:///runs/arbor.db, but got {url!r}."
-        ) from error
+            f"The storage must be an SQLAlchemy URL such as sqlite:///runs/arbor.db, but got {_masked(url)!r}."
+        ) from None
     sqlite = parsed.get_backend_name() == "sqlite"
     if sqlite:
         _check_file(parsed, create=create)
@@ -38,7 +38,9 @@ def open_engine(url: str, *, create: bool) -> Engine:
         sa.event.listen(engine, "handle_error", _say_that_the_disk_is_full)
         _check_schema(engine, url, create=create)
     except (NoSuchModuleError, ModuleNotFoundError) as error:
-        raise InputError(f"The storage {url!r} needs a database driver that is not installed: {error}.") from error
+        raise InputError(
+            f"The storage {_shown(parsed)} needs a database driver that is not installed: {error}."
+        ) from error
     except SQLAlchemyError as error:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         if "not a database" in reason:
@@ -70,8 +72,11 @@ def _check_file(parsed: URL, *, create: bool) -> None:
 
 def _set_sqlite(connection: Any, record: Any) -> None:
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+    for pragma in ("synchronous=NORMAL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
+    ours = cursor.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (schema.meta.name,)).fetchone()
+    if ours or cursor.execute("PRAGMA page_count").fetchone() == (0,):
+        cursor.execute("PRAGMA journal_mode=WAL")  # written into the file, so never into one of another program
     cursor.close()
 
 
@@ -117,3 +122,10 @@ def _check_schema(engine: Engine, url: str, *, create: bool) -> None:
 
 def _shown(url: URL) -> str:
     return url.render_as_string(hide_password=True)
+
+
+def _masked(text: str) -> str:
+    """A text that is no URL, without what may be its password."""
+    login, at, place = text.rpartition("@")
+    scheme, separator, user = login.rpartition("://")
+    return f"{scheme}{separator}{user.partition(':')[0]}:***@{place}" if at and ":" in user else text

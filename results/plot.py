@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Set
 from pathlib import Path
 from typing import Annotated
 
@@ -12,12 +14,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 
 from results.cli import DEFAULT_STORAGE, run
 from results.errors import InputError
 from results.frames import Frames, load
 from results.statistics import accuracy_error, t_interval
-from results.table import COMPLETE
+from results.table import COMPLETE, variants
+from results.text import plain
 
 # Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), told apart in grey print by markers, too
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -27,7 +31,7 @@ ENDINGS = {"stopped": "x", "diverged": "*", "failed": "*"}
 
 def families(trials: pd.DataFrame) -> pd.Series:
     """The name by which a trial is coloured: its feed-forward kind, and its layout where that varies."""
-    kinds = trials["ffn"].astype(str)
+    kinds = trials["ffn"].astype(str) if "ffn" in trials else pd.Series("trial", index=trials.index)
     if "layout" in trials and trials["layout"].nunique() > 1:
         pair = trials["layout"] == "pair"
         kinds = kinds.where(~pair, kinds + " pair")
@@ -35,7 +39,11 @@ def families(trials: pd.DataFrame) -> pd.Series:
 
 
 def curves(frames: Frames, search_id: str, ax: Axes) -> None:
-    """Validation accuracy by epoch of every trial: a cross where the scheduler stopped it, a dot where it finished."""
+    """Validation accuracy by epoch of every trial.
+
+    A curve ends in a filled marker where the trial finished, a cross where the scheduler stopped it, a star where it
+    diverged or failed, and a hollow marker where it may go on.
+    """
     trials = frames.trials_of(search_id)
     styles = _styles(trials)
     rungs = frames.search(search_id)["settings"].get("rungs") or []
@@ -44,9 +52,10 @@ def curves(frames: Frames, search_id: str, ax: Axes) -> None:
         ax.annotate(
             f"rung {rung}", (rung, 1.01), xycoords=("data", "axes fraction"), fontsize=7, color="0.4", ha="center"
         )
+    recorded = dict(list(frames.epochs.dropna(subset=["val_acc"]).groupby("trial_id")))
     for (_, trial), family in zip(trials.iterrows(), families(trials), strict=True):
-        rows = frames.epochs[frames.epochs["trial_id"] == trial["id"]].dropna(subset=["val_acc"])
-        if rows.empty:
+        rows = recorded.get(trial["id"])
+        if rows is None:
             continue
         colour, marker = styles[family]
         done = trial["status"] in COMPLETE
@@ -56,35 +65,50 @@ def curves(frames: Frames, search_id: str, ax: Axes) -> None:
         last = rows.iloc[-1]
         ending = ENDINGS.get(trial["status"], marker)
         size = 36 if trial["status"] in ENDINGS else 24
-        ax.scatter(last["epoch"], last["val_acc"], color=colour, marker=ending, s=size, zorder=3)
+        filled = done or trial["status"] in ENDINGS
+        ax.scatter(
+            last["epoch"], last["val_acc"], color=colour, facecolor=colour if filled else "white", marker=ending, s=size,
+            zorder=3,
+        )  # fmt: skip
     ax.set_xlabel("epoch")
     ax.set_ylabel("validation accuracy (%)")
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _legend(ax, styles, stopped=bool((trials["status"] == "stopped").any()) if len(trials) else False)
+    if not recorded.keys() & set(trials["id"]):
+        _say(ax, "no epoch has been recorded yet")
+    _legend(ax, styles, set(trials["status"]))
 
 
 def accuracy_against(frames: Frames, search_id: str, column: str, ax: Axes) -> None:
-    """Validation accuracy at the last epoch against a cost, one point a variant that ran to its end.
+    """Validation accuracy at the last epoch against a cost, one point a variant whose planned seeds all ran to their end.
 
-    Error bars are 95 % t intervals over seeds where there are two or more; for one seed, one standard error of an
-    accuracy on as many validation images, which is less than what another seed may change.
+    A variant with a seed that diverged or is still to come has no mean, and so no point. Points that would cover each other
+    stand side by side. Error bars are 95 % t intervals over seeds where there are two or more; for one seed, one standard
+    error of an accuracy on as many validation images, which is less than what another seed may change.
     """
     images = frames.search(search_id)["settings"].get("val_images")
     trials = frames.trials_of(search_id)
     styles = _styles(trials)
-    ended = trials[trials["status"].isin(COMPLETE)] if len(trials) else trials
+    by_id = trials.assign(family=families(trials)).set_index("id")
+    table = variants(frames, search_id, everything=True)
+    complete = table.rows[table.rows["complete"]] if len(table.rows) else table.rows
+    groups = [by_id.loc[names] for names in complete["trials"]] if len(complete) else []
+    groups = [group for group in groups if not pd.isna(group[column].iloc[0])]
+    places = Counter(float(group[column].iloc[0]) for group in groups)
+    placed: Counter[float] = Counter()
     seeds = 1
-    for _, group in ended.assign(family=families(ended)).groupby("variant", sort=False) if len(ended) else ():
+    for group in groups:
         colour, marker = styles[group["family"].iloc[0]]
-        values = [float(value) for value in group["val_acc"].dropna()]
+        values = [float(value) for value in group.loc[group["status"].isin(COMPLETE), "val_acc"].dropna()]
         if not values:
             continue
         seeds = max(seeds, len(values))
-        mean = sum(values) / len(values)
+        mean, place = sum(values) / len(values), float(group[column].iloc[0])
         single = accuracy_error(mean, images) if images else None
-        ax.errorbar(
-            float(group[column].iloc[0]),
+        points = (placed[place] - (places[place] - 1) / 2) * min(6, 36 / places[place])
+        placed[place] += 1
+        drawn = ax.errorbar(
+            place,
             mean,
             yerr=t_interval(values) if len(values) > 1 else single,
             color=colour,
@@ -93,6 +117,9 @@ def accuracy_against(frames: Frames, search_id: str, column: str, ax: Axes) -> N
             capsize=3,
             linestyle="none",
         )
+        aside = ax.transData + ScaledTranslation(points / 72, 0, ax.figure.dpi_scale_trans)
+        for artist in drawn.get_children():  # after errorbar, which takes the axes' limits from what it is given
+            artist.set_transform(aside)
     ax.set_xlabel(column.replace("_", " "))
     ax.set_ylabel("validation accuracy (%)")
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))
@@ -100,10 +127,15 @@ def accuracy_against(frames: Frames, search_id: str, column: str, ax: Axes) -> N
     told = f"mean and 95 % t interval over {seeds} seeds" if seeds > 1 else "one seed each"
     if seeds == 1 and images:
         told += f"; bars: one standard error on {images:,} validation images"
-    ax.set_title(told, fontsize=9, color="0.3")
-    if ended.empty:
-        ax.text(0.5, 0.5, "no trial has run to its end yet", ha="center", transform=ax.transAxes, color="0.4")
-    _legend(ax, {name: style for name, style in styles.items() if len(ended) and name in set(families(ended))})
+    missing = len(table.rows) - len(complete)
+    if table.is_comparison and missing:
+        told += f"; {missing} without all seeds left out"
+    if groups:
+        ax.set_title(told, fontsize=9, color="0.3")
+    else:
+        _say(ax, "no variant has run to its end yet")
+    shown = {group["family"].iloc[0] for group in groups}
+    _legend(ax, {name: style for name, style in styles.items() if name in shown})
 
 
 def search_picture(frames: Frames, search_id: str, path: Path) -> Path:
@@ -114,7 +146,8 @@ def search_picture(frames: Frames, search_id: str, path: Path) -> Path:
     curves(frames, search_id, left)
     accuracy_against(frames, search_id, "parameters", right)
     search = frames.search(search_id)
-    figure.suptitle(f"{search_id}: {search['question']}", fontsize=10, wrap=True)
+    title = plain(f"{search_id}: {search['question']}").replace("$", r"\$")  # no formula, whatever a question holds
+    figure.suptitle(title, fontsize=10, wrap=True)
     for ax in (left, right):
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(axis="y", color="0.92")
@@ -128,13 +161,28 @@ def _styles(trials: pd.DataFrame) -> dict[str, tuple[str, str]]:
     return {name: (COLOURS[n % len(COLOURS)], MARKERS[n % len(MARKERS)]) for n, name in enumerate(names)}
 
 
-def _legend(ax: Axes, styles: dict[str, tuple[str, str]], *, stopped: bool = False) -> None:
+def _say(ax: Axes, sentence: str) -> None:
+    """Instead of points, why there are none."""
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.text(0.5, 0.5, sentence, ha="center", transform=ax.transAxes, color="0.4")
+
+
+def _legend(ax: Axes, styles: dict[str, tuple[str, str]], statuses: Set[str] = frozenset()) -> None:
     handles = [
         Line2D([], [], color=colour, marker=marker, markersize=5, label=name)
         for name, (colour, marker) in styles.items()
     ]
-    if stopped:
-        handles.append(Line2D([], [], color="0.4", marker="x", linestyle="none", markersize=5, label="stopped by ASHA"))
+    told = (
+        ("stopped by ASHA", {"stopped"}, "x", "0.4"),
+        ("diverged or failed", {"diverged", "failed"}, "*", "0.4"),
+        ("not ended", {"running", "paused", "interrupted"}, "o", "white"),
+    )
+    for label, those, marker, face in told:
+        if statuses & those:
+            grey = Line2D([], [], color="0.4", marker=marker, markerfacecolor=face, linestyle="none", markersize=5)
+            grey.set_label(label)
+            handles.append(grey)
     if handles:
         ax.legend(handles=handles, fontsize=8, frameon=False, loc="best")
 
@@ -172,6 +220,11 @@ def main(
     path = output or Path(f"{search}.png")
     if not path.parent.is_dir():
         raise InputError(f"The folder {path.parent} does not exist; make it, or name another file.")
+    kinds = FigureCanvasAgg.get_supported_filetypes()
+    if path.is_dir() or path.suffix[1:].lower() not in kinds:
+        raise InputError(
+            f"The picture must be a file that ends in .png (or {', '.join(sorted(kinds))}), but got {path}."
+        )
     typer.echo(f"Picture: {search_picture(frames, search, path)}")
 
 

@@ -19,7 +19,7 @@ from rich.text import Text
 from results.cli import DEFAULT_STORAGE, run
 from results.errors import InputError
 from results.frames import Frames, load
-from results.table import Table, variants
+from results.table import COMPLETE, Table, variants
 from results.text import amount, cell, percent, plain
 
 EXAMPLES = """\
@@ -60,11 +60,13 @@ def main(
         if frames.searches.empty:
             raise InputError("There is no search yet; run one with: python -m search.run")
         search = str(frames.searches["id"].iloc[-1])
-    table = variants(frames, search, everything=everything or csv is not None or parquet is not None)
+    table = variants(frames, search, everything=everything or as_json or csv is not None or parquet is not None)
     for path, write in ((csv, _write_csv), (parquet, _write_parquet)):
         if path is not None:
             if not path.parent.is_dir():
                 raise InputError(f"The folder {path.parent} does not exist; make it, or name another file.")
+            if path.is_dir():
+                raise InputError(f"The table must go to a file, but {path} is a folder; name a file in it.")
             write(table, path)
             if not as_json:
                 console.print(f"Wrote {len(table.rows)} variants to {path}", highlight=False, markup=False)
@@ -107,13 +109,14 @@ def print_search(frames: Frames, search_id: str, console: Console, *, everything
 
 
 def _rich(table: Table, width: int) -> RichTable:
-    result = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    narrow = width < 95
+    result = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0) if narrow else (0, 1), pad_edge=False)
     columns = ["rank", *([] if len(set(table.rows["group"])) < 2 else ["group"]), "variant keys", "seeds", "val %"]
     if table.is_comparison:
         columns += ["sd", "test %"]
     seconds = "GPU s" if (table.rows["gpu_seconds"] > 0).any() else "wall s"
     columns += ["best %", "params", "neurons", "MACs", "epochs", seconds, "status"]
-    for least, name in ((120, "MACs"), (115, "best %"), (105, seconds), (95, "neurons"), (90, "seeds")):
+    for least, name in ((120, "MACs"), (115, "best %"), (105, seconds), (95, "neurons"), (90, "seeds"), (78, "epochs")):
         if width < least and (
             name != "seeds" or not table.is_comparison
         ):  # what one can do without, first things first
@@ -121,8 +124,14 @@ def _rich(table: Table, width: int) -> RichTable:
     for name in columns:
         justify: Any = "left" if name in ("variant keys", "status") else "right"
         wide = name in ("variant keys", "status")
+        least_width = 10 if narrow and wide else None  # the longest words stay whole: diverged, interrupted
         result.add_column(
-            name, justify=justify, overflow="fold", no_wrap=not wide, ratio=3 if name == columns[1] else None
+            name,
+            justify=justify,
+            overflow="fold",
+            no_wrap=not wide,
+            ratio=3 if name == columns[1] else None,
+            min_width=least_width,
         )
     for row in table.rows.to_dict("records"):
         cells = {
@@ -130,7 +139,7 @@ def _rich(table: Table, width: int) -> RichTable:
             "group": str(row["group"]),
             "variant keys": plain(keys_text(row, table.varying)),
             "seeds": f"{row['seeds']}/{row['planned']}",
-            "val %": percent(row["val_acc"]) if row["complete"] else f"({percent(row['val_acc'])})",
+            "val %": _value_text(row),
             "sd": percent(row["deviation"]),
             "test %": percent(row["test_acc"]),
             "best %": percent(row["best_val_acc"]),
@@ -144,6 +153,12 @@ def _rich(table: Table, width: int) -> RichTable:
         style = "bold" if cells["rank"] == "1" else "dim" if not row["complete"] else None
         result.add_row(*(Text(cells[name]) for name in columns), style=style)
     return result
+
+
+def _value_text(row: Mapping[Any, Any]) -> str:
+    """The ranked value; in parentheses where it is a trial's at an epoch before its end."""
+    value = percent(row["val_acc"])
+    return value if row["complete"] or not value else f"({value})"
 
 
 def keys_text(row: Mapping[Any, Any], varying: list[str]) -> str:
@@ -213,15 +228,9 @@ def _list(frames: Frames, console: Console) -> None:
         result.add_column(name, justify="right" if name in ("trials", "best val %") else "left")
     for row in frames.searches.to_dict("records"):
         trials = frames.trials[frames.trials["search_id"] == row["id"]]
-        best = trials["val_acc"].max() if len(trials) else math.nan
-        result.add_row(
-            row["id"],
-            f"{row['created']:%Y-%m-%d %H:%M}",
-            row["status"],
-            str(len(trials)),
-            percent(best),
-            Text(plain(row["question"])),
-        )
+        best = trials.loc[trials["status"].isin(COMPLETE), "val_acc"].max() if len(trials) else math.nan
+        cells = (row["id"], f"{row['created']:%Y-%m-%d %H:%M}", row["status"], len(trials), percent(best))
+        result.add_row(*(Text(plain(value)) for value in (*cells, row["question"])))
     console.print(result)
 
 

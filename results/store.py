@@ -64,6 +64,7 @@ class Store:
         tags: Sequence[str] = (),
     ) -> str:
         """A new search under the experiment's next number; safe when two processes ask at once."""
+        search_id = ""
         while True:
             try:
                 with self._engine.begin() as connection:
@@ -87,7 +88,8 @@ class Store:
                     )
                 return search_id
             except IntegrityError:
-                continue
+                if not self._has(schema.searches.c.id == search_id):
+                    raise  # another rule was broken: trying again would never end
 
     def search(self, search_id: str) -> SearchRow:
         """Raises InputError for an unknown id, with the nearest one."""
@@ -108,8 +110,13 @@ class Store:
         return searches[-1].id if searches else None
 
     def update_search(self, search_id: str, **columns: Any) -> None:
+        """Raises InputError for an unknown id."""
         with self._engine.begin() as connection:
-            connection.execute(schema.searches.update().where(schema.searches.c.id == search_id).values(**columns))
+            done = connection.execute(
+                schema.searches.update().where(schema.searches.c.id == search_id).values(**columns)
+            )
+        if not done.rowcount:
+            raise InputError(f"Unknown search {search_id!r}.")
 
     # trials
 
@@ -166,7 +173,7 @@ class Store:
         return [TrialRow(**_aware(row._mapping)) for row in rows]
 
     def update_trial(self, trial_id: str, **columns: Any) -> None:
-        """Set columns of a trial; `provenance` is merged into what is there."""
+        """Set columns of a trial; `provenance` is merged into what is there. Raises InputError for an unknown id."""
         with self._engine.begin() as connection:
             _update_trial(connection, trial_id, columns)
 
@@ -180,22 +187,29 @@ class Store:
         Returns:
             Whether it was written: False, and nothing changed, where the store has this epoch of the trial already.
         """
-        with self._engine.begin() as connection:
-            if epoch is not None:
-                table = schema.epochs
-                known = connection.scalar(
-                    sa.select(table.c.epoch).where(table.c.trial_id == trial_id, table.c.epoch == epoch.epoch)
-                )
-                if known is not None:
-                    return False
-                finite = _finite(epoch)
-                connection.execute(table.insert().values(trial_id=trial_id, **asdict(finite)))
-                columns = {**_last_metrics(connection, trial_id, finite), **columns}
-            if decision is not None:
-                values = {**asdict(decision), "created": decision.created or datetime.now(UTC)}
-                connection.execute(schema.decisions.insert().values(**values))
-            _update_trial(connection, trial_id, columns)
+        table = schema.epochs
+        same = None if epoch is None else sa.and_(table.c.trial_id == trial_id, table.c.epoch == epoch.epoch)
+        try:
+            with self._engine.begin() as connection:
+                if epoch is not None and same is not None:
+                    if connection.scalar(sa.select(table.c.epoch).where(same)) is not None:
+                        return False
+                    finite = _finite(epoch)
+                    connection.execute(table.insert().values(trial_id=trial_id, **asdict(finite)))
+                    columns = {**_last_metrics(connection, trial_id, finite), **columns}
+                if decision is not None:
+                    values = {**asdict(decision), "created": decision.created or datetime.now(UTC)}
+                    connection.execute(schema.decisions.insert().values(**values))
+                _update_trial(connection, trial_id, columns)
+        except IntegrityError:
+            if same is not None and self._has(same):
+                return False  # another process wrote this epoch between our look and our insert
+            raise
         return True
+
+    def _has(self, condition: sa.ColumnElement[bool]) -> bool:
+        with self._engine.connect() as connection:
+            return connection.scalar(sa.select(sa.literal(1)).where(condition).limit(1)) is not None
 
     def epochs(self, trial_id: str) -> list[EpochRow]:
         """The epochs of a trial, in order."""
@@ -250,8 +264,8 @@ def _update_trial(connection: Connection, trial_id: str, columns: dict[str, Any]
     if "provenance" in columns:
         present = connection.scalar(sa.select(table.c.provenance).where(table.c.id == trial_id)) or {}
         columns = {**columns, "provenance": {**present, **columns["provenance"]}}
-    if columns:
-        connection.execute(table.update().where(table.c.id == trial_id).values(**columns))
+    if columns and not connection.execute(table.update().where(table.c.id == trial_id).values(**columns)).rowcount:
+        raise InputError(f"Unknown trial {trial_id!r}.")
 
 
 def _finite(epoch: EpochRow) -> EpochRow:

@@ -22,6 +22,8 @@ COMPLETE = frozenset({"finished", "plateau"})
 """Statuses of a trial that ran to its end."""
 PROTOCOL = ("data", "epochs", "batch_size", "augment")
 """Keys in which rows of one ranking must agree."""
+CHECKSUM = "checksum of the data"
+"""A column that this module adds to the trials: the same name may have come to mean other images."""
 STOPPED_SHOWN = 5
 
 
@@ -54,9 +56,10 @@ def variants(frames: Frames, search_id: str, *, everything: bool = False) -> Tab
     varying = [key for key in keys if _varies(trials[key])]
     common = {key: trials[key].iloc[0] for key in keys if key not in varying} if len(trials) else {}
 
+    trials = trials.assign(**{CHECKSUM: _checksums(trials)})
     rows = [
         {**_row(group, planned), **{key: group[key].iloc[0] for key in varying}}
-        for _, group in trials.groupby("variant", sort=False)
+        for _, group in trials.groupby(["variant", CHECKSUM], sort=False)
     ]
     table = pd.DataFrame(rows)
     if len(table):
@@ -86,44 +89,42 @@ def _missing(value: Any) -> bool:
 
 
 def _row(group: pd.DataFrame, planned: int) -> dict[str, Any]:
-    """One variant. Seeds count once: the same seed twice is not a second measurement."""
+    """One variant. Seeds count once: the same seed twice is not a second measurement.
+
+    While seeds are missing, one trial shows its own values and several show none: a mean over those that survived would look
+    better than the variant is.
+    """
     group = group.drop_duplicates("seed", keep="last")
     ended = group[group["status"].isin(COMPLETE)]
     complete = len(ended) >= planned
-    values = [float(value) for value in ended["val_acc"]]
+    told = ended if complete else group if len(group) == 1 else group.iloc[:0]
     return {
         "variant": group["variant"].iloc[0],
         "trials": [str(name) for name in group["id"]],
-        "protocol": tuple(str(group[key].iloc[0]) for key in PROTOCOL if key in group),
+        "protocol": tuple(str(group[key].iloc[0]) for key in (*PROTOCOL, CHECKSUM) if key in group),
         "seeds": len(ended),
         "planned": planned,
         "complete": complete,
-        "val_acc": float(ended["val_acc"].mean()) if complete else _last(group, "val_acc"),
-        "deviation": float(ended["val_acc"].std()) if complete and len(values) > 1 else math.nan,
-        "best_val_acc": _mean(ended if complete else group, "best_val_acc"),
-        "test_acc": _mean(ended, "test_acc") if complete else math.nan,
+        "val_acc": float(told["val_acc"].mean()),
+        "deviation": float(ended["val_acc"].std()) if complete else math.nan,
+        "best_val_acc": float(told["best_val_acc"].mean()),
+        "test_acc": float(ended["test_acc"].mean()) if complete else math.nan,
         "parameters": group["parameters"].iloc[0],
-        "neurons_used": group["neurons_used"].iloc[0] if "neurons_used" in group else math.nan,
+        "neurons_used": group["neurons_used"].iloc[0],
         "macs": group["macs"].iloc[0],
         "epochs_run": int(group["epochs_run"].max()),
-        "gpu_seconds": _total(group, "gpu_seconds"),
-        "wall_seconds": _total(group, "wall_seconds"),
+        "gpu_seconds": float(group["gpu_seconds"].sum()),
+        "wall_seconds": float(group["wall_seconds"].sum()),
         "status": _status(Counter(group["status"]), planned),
     }
 
 
-def _mean(group: pd.DataFrame, column: str) -> float:
-    return float(group[column].mean()) if column in group and len(group) else math.nan
-
-
-def _last(group: pd.DataFrame, column: str) -> float:
-    if column not in group or group[column].dropna().empty:
-        return math.nan
-    return float(group[column].dropna().iloc[-1])
-
-
-def _total(group: pd.DataFrame, column: str) -> float:
-    return float(group[column].sum()) if column in group else 0.0
+def _checksums(trials: pd.DataFrame) -> pd.Series:
+    """Each trial's data checksum; one that has not begun, and so recorded none, goes with the others of its data set."""
+    found = trials["provenance"].map(lambda provenance: (provenance or {}).get("data_checksum"))
+    data = trials["data"].astype(str) if "data" in trials else pd.Series("", index=trials.index)
+    known = found.groupby(data).transform(lambda checksums: checksums.ffill().bfill())
+    return known.fillna("").astype(str)
 
 
 def _status(counts: Counter[str], planned: int) -> str:
@@ -163,8 +164,8 @@ def _notes(table: pd.DataFrame, trials: pd.DataFrame, settings: dict[str, Any], 
     notes: list[str] = []
     if not len(table):
         return ["No trial has been started yet."]
-    complete = trials[trials["status"].isin(COMPLETE)]
-    groups = [list(map(float, group["val_acc"])) for _, group in complete.groupby("variant")]
+    complete = trials[trials["status"].isin(COMPLETE)].drop_duplicates(["variant", CHECKSUM, "seed"], keep="last")
+    groups = [list(map(float, group["val_acc"])) for _, group in complete.groupby(["variant", CHECKSUM])]
     if is_comparison:
         deviation, freedom = pooled_deviation(groups)
         seeds = len(settings.get("seeds") or [])

@@ -1,5 +1,6 @@
 """`results.show` and `results.plot` as commands, in processes of their own."""
 
+import io
 import json
 import subprocess
 import sys
@@ -8,6 +9,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from PIL import Image
+from rich.console import Console
+from typer.testing import CliRunner
+
+from results import plot, show
+from results.errors import InputError
+from results.frames import load
 
 sys.path.insert(0, str(Path(__file__).parent))
 from recorded import new_store, search, trial
@@ -35,10 +42,10 @@ def folder(tmp_path_factory):
     return path
 
 
-def command(module, *arguments, folder, cwd=None):
+def command(module, *arguments, folder):
     return subprocess.run(
         [sys.executable, "-m", module, *arguments, "--storage", f"sqlite:///{folder}/arbor.db"],
-        capture_output=True, text=True, cwd=cwd or REPOSITORY, timeout=60,
+        capture_output=True, text=True, cwd=REPOSITORY, timeout=60,
         env={"PATH": "/usr/bin:/bin", "COLUMNS": "140", "PYTHONPATH": str(REPOSITORY)},
     )  # fmt: skip
 
@@ -68,6 +75,57 @@ def test_csv_and_parquet_hold_every_variant(folder, tmp_path):
         done = command("results.show", "toy-2", option, str(path), folder=folder)
         assert done.returncode == 0, done.stderr
         assert len(read(path)) == 4
+
+
+def inside(app, *arguments, folder):
+    """The command in this process: what it prints, or the refusal that `results.cli` turns into a sentence and 2."""
+    return CliRunner().invoke(app, [*arguments, "--storage", f"sqlite:///{folder}/arbor.db"])
+
+
+def test_json_keeps_the_stopped_variants_that_the_screen_hides(tmp_path):
+    with new_store(tmp_path) as store:
+        name = search(store, rungs=(1,))
+        for hidden in range(1, 10):
+            trial(store, name, [hidden / 100], status="stopped", hidden=hidden)
+    assert len(json.loads(inside(show.app, "--json", folder=tmp_path).stdout)["variants"]) == 9
+
+
+def test_an_unknown_search_ends_with_2_and_one_sentence(folder):
+    done = command("results.show", "toy-9", "--json", folder=folder)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Error: Unknown search 'toy-9'; did you mean 'toy-")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("app", "arguments", "sentence"),
+    [
+        (show.app, ["toy-1.1"], "did you mean 'toy-1'?"),
+        (show.app, ["toy-1", "--csv", "{tmp}"], "is a folder"),
+        (show.app, ["toy-1", "--parquet", "{tmp}/no/table.parquet"], "does not exist"),
+        (plot.app, ["toy-1", "-o", "{tmp}/picture.foo"], "must be a file that ends in .png"),
+        (plot.app, ["toy-9"], "Unknown search 'toy-9'"),
+    ],
+)
+def test_bad_input_is_refused_in_one_sentence(folder, tmp_path, app, arguments, sentence):
+    refused = inside(app, *(part.format(tmp=tmp_path) for part in arguments), folder=folder).exception
+    assert isinstance(refused, InputError)
+    assert sentence in str(refused)
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_statuses_stay_whole_on_a_narrow_screen(folder, columns):
+    screen = io.StringIO()
+    show.print_search(load(f"sqlite:///{folder}/arbor.db"), "toy-1", Console(width=columns, file=screen))
+    rows = [line for line in screen.getvalue().splitlines() if "3/3" in line]
+    assert len(rows) == 2
+    assert all(line.rstrip().endswith(" finished") and len(line) <= columns for line in rows)
+
+
+def test_an_experiment_that_reads_like_markup_is_listed_as_text(tmp_path):
+    with new_store(tmp_path) as store:
+        store.create_search("[bold]odd[/x]", "[/red]", {}, {})
+    assert "[bold]odd[/x]-1" in inside(show.app, "--list", folder=tmp_path).stdout
 
 
 def test_searches_are_listed(folder):

@@ -60,6 +60,45 @@ def test_a_variant_has_a_rank_only_where_all_of_its_planned_seeds_ran_to_the_end
     ]  # fmt: skip
 
 
+def test_survivors_are_not_averaged_and_no_seed_stands_for_the_others(store):
+    name = search(store, grid=True, seeds=(0, 1, 2))
+    trial(store, name, [0.8], seed=0)
+    trial(store, name, [0.9], seed=1)
+    trial(store, name, [0.2], status="diverged", seed=2)
+    row = table_of(store, name).rows.iloc[0]
+    assert row[["val_acc", "best_val_acc", "deviation", "test_acc"]].isna().all()
+    assert row["status"] == "2 of 3 finished, 1 of 3 diverged"
+
+
+@pytest.mark.parametrize("status", ["pending", "failed"])
+def test_a_trial_without_an_epoch_is_a_row_without_values(store, status):
+    name = search(store)
+    trial(store, name, [], status=status)
+    row = table_of(store, name).rows.iloc[0]
+    assert (row["status"], row["epochs_run"], row["gpu_seconds"], row["parameters"]) == (status, 0, 0.0, 8000)
+    assert row[["rank", "val_acc", "best_val_acc"]].isna().all()
+
+
+def test_one_seed_trained_twice_counts_once_in_the_spread(store):
+    name = search(store, grid=True, seeds=(0, 1))
+    for seed, value in ((0, 0.5), (0, 0.5), (0, 0.5), (1, 0.6)):
+        trial(store, name, [value], seed=seed)
+    # 0.5 and 0.6 lie 0.1 apart: a deviation of 0.1 / sqrt(2) on one degree of freedom
+    assert "standard deviation is 7.07 points (pooled, 1 degrees of freedom)" in table_of(store, name).notes[0]
+
+
+def test_equal_names_of_different_data_are_ranked_apart_and_what_has_not_begun_goes_along(store):
+    name = search(store, grid=True, seeds=(0,))
+    first, second = (trial(store, name, [value], hidden=8) for value in (0.5, 0.6))
+    trial(store, name, [], hidden=16, status="pending")
+    store.update_trial(first, provenance={"data_checksum": "aa"})
+    assert set(table_of(store, name).rows["group"]) == {1}
+    store.update_trial(second, provenance={"data_checksum": "bb"})
+    rows = table_of(store, name).rows
+    assert sorted(rows["group"]) == [1, 2, 2]
+    assert list(rows["rank"].dropna()) == [1, 1]
+
+
 def test_one_seed_trained_twice_counts_once(store):
     name = search(store, grid=True, seeds=(0, 1))
     trial(store, name, [0.5], seed=0)
