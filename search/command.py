@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from arch_space.registry import FFN
 from results.cli import DEFAULT_STORAGE, EXIT_INTERRUPTED
 from results.errors import InputError
 from results.store import Store
@@ -25,6 +24,7 @@ from search.live import LiveView
 from search.prepare import Overrides, Prepared, check_keys, experiment_of, prepare_new, prepare_resume
 from search.resources import Resources, plan_resources
 from search.session import Session
+from trainer.resolve import discover_variants
 
 DEFAULT_EXPERIMENT = "quickstart"
 
@@ -76,7 +76,7 @@ def search(asked: Asked, console: Console) -> None:
 
 
 def _start(store: Store, asked: Asked) -> tuple[Prepared, Resources]:
-    _discover(asked.variants)
+    discover_variants(asked.variants)
     source = asked.experiment or DEFAULT_EXPERIMENT
     experiment = asked.overrides.apply(catalog.load(source))
     resources = _resources(asked, experiment)
@@ -95,7 +95,7 @@ def _resume(store: Store, asked: Asked, console: Console) -> tuple[Prepared, Res
         raise InputError(f"{asked.resume} was not made by search.run, so there is nothing to resume.")
     stored = row.settings["variants"]
     variants = (*stored, *(path for path in asked.variants if path not in stored))
-    _discover(variants)
+    discover_variants(variants)
     given = asked.overrides
     for option, value in (
         ("--epochs", given.epochs),
@@ -124,14 +124,6 @@ def _resume(store: Store, asked: Asked, console: Console) -> tuple[Prepared, Res
         store.update_search(row.id, notes=notes, tags=[*row.tags, *(tag for tag in asked.tags if tag not in row.tags)])
     console.print(f"Going on with {row.id}.", highlight=False)
     return prepared, resources
-
-
-def _discover(variants: tuple[str, ...]) -> None:
-    for path in variants:
-        try:
-            FFN.discover(path)
-        except ValueError as error:
-            raise InputError(str(error)) from error
 
 
 def _resources(asked: Asked, experiment: Experiment, former: Mapping[str, Any] | None = None) -> Resources:

@@ -18,7 +18,7 @@ from results.rows import TrialRow
 from results.store import ENDED
 from search.asha import Verdict
 from search.session import Session
-from trainer.trial import Report
+from trainer.report import Report
 
 ROWS = 14
 """Trials shown at once: the running ones, then the best that ended."""

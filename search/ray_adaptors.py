@@ -166,7 +166,7 @@ class SessionScheduler(FIFOScheduler):
         self._session = session
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        from trainer.trial import Report
+        from trainer.report import Report
 
         own = trial.config[WORK]["trial"]
         with _noted(self._session):

@@ -24,8 +24,8 @@ from search.sampler import Sampler
 from trainer import checkpoint
 from trainer.config import Flat, TrialConfig
 from trainer.dataset import Header
+from trainer.report import Report
 from trainer.resolve import resolve
-from trainer.trial import Report
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -244,19 +244,10 @@ class Session:
                 decision="stop" if verdict.stop else "continue",
                 created=datetime.now(UTC),
             )
-        columns: dict[str, Any] = {
-            "status": status,
-            "wall_seconds": report.wall_seconds,
-            "gpu_seconds": report.wall_seconds * self._gpus,
-        }
-        if status in ENDED:
-            columns["ended"] = datetime.now(UTC)
+        columns = report.columns(self._gpus)
         if status == "stopped":
-            columns["cause"] = f"asha: {report.row.val_acc:.4f} below {verdict.cutoff:.4f} at rung {verdict.rung}"
-        elif status == "diverged":
-            columns["cause"] = f"the loss was not finite in epoch {report.row.epoch}"
-        if report.test_acc is not None:
-            columns.update(test_acc=report.test_acc, test_loss=report.test_loss)
+            cause = f"asha: {report.row.val_acc:.4f} below {verdict.cutoff:.4f} at rung {verdict.rung}"
+            columns.update(status=status, cause=cause, ended=datetime.now(UTC))
         if provenance:
             columns["provenance"] = provenance
         self.store.commit_report(row.id, report.row, decision, **columns)

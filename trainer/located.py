@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
-from arch_space.registry import FFN
 from arch_space.vit_tiny import VitTiny
 from results.errors import InputError
 from results.rows import TrialRow
 from results.store import Store
 from trainer import checkpoint
 from trainer.config import TrialConfig
+from trainer.resolve import discover_variants
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,8 +46,7 @@ def locate(trial: str, storage: str) -> Located:
         return Located(path=path, row=None)
     with Store.open(storage, create=False) as store:
         row = store.trial(trial)
-        for path in store.search(row.search_id).settings.get("variants", []):
-            FFN.discover(path)
+        discover_variants(store.search(row.search_id).settings.get("variants", []))
     folder = Path(row.provenance.get("folder", "."))
     for path in (folder / checkpoint.SELECTED, *_unfinished(folder, row)):
         if path.is_file():

@@ -12,7 +12,6 @@ from typing import Literal
 import torch
 from rich.console import Console
 
-from arch_space.registry import FFN
 from results.errors import InputError
 from results.rows import EpochRow, TrialRow
 from results.store import Store
@@ -20,6 +19,7 @@ from trainer.config import TrialConfig
 from trainer.engine import device_of
 from trainer.fingerprint import differences, trial_fingerprint
 from trainer.recorded import recorded_dataset, threads_of
+from trainer.resolve import discover_variants
 from trainer.trial import Trial
 from trainer.trial_progress import trial_progress
 
@@ -71,8 +71,7 @@ def replay(trial_id: str, *, epochs: int | None, data: str | None, storage: str)
     console = Console()
     with Store.open(storage, create=False) as store:
         row, recorded = store.trial(trial_id), store.epochs(trial_id)
-        for path in store.search(row.search_id).settings.get("variants", []):
-            FFN.discover(path)
+        discover_variants(store.search(row.search_id).settings.get("variants", []))
     if not recorded:
         raise InputError(f"Trial {trial_id} is {row.status} and has no recorded epoch to compare with.")
     if epochs is not None and not 1 <= epochs <= len(recorded):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
+from arch_space.registry import FFN
 from results.errors import InputError
 from trainer.config import FlatValue, TrialConfig
 from trainer.dataset import Dataset, Header, load_dataset, read_header
@@ -41,4 +42,19 @@ def resolve(flat: Mapping[str, object], *, on_gpu: bool, header: Header | None =
     return TrialConfig.from_flat({**config.to_flat(), "precision": precision})
 
 
-__all__ = ["Dataset", "cached_dataset", "resolve"]
+def discover_variants(paths: Iterable[str]) -> None:
+    """Load feed-forward kinds from files or folders outside the package.
+
+    Raises:
+        InputError: a path that is not there, a kind whose name is taken, or a file that cannot be loaded.
+    """
+    for path in paths:
+        try:
+            FFN.discover(path)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        except Exception as error:
+            raise InputError(f"The variants in {path} could not be loaded: {type(error).__name__}: {error}") from error
+
+
+__all__ = ["Dataset", "cached_dataset", "discover_variants", "resolve"]

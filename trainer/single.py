@@ -10,7 +10,6 @@ import torch
 from rich.console import Console
 
 from arch_space.cost import cost
-from arch_space.registry import FFN
 from results.cli import EXIT_INTERRUPTED
 from results.errors import InputError
 from results.ids import runs_folder
@@ -20,8 +19,9 @@ from trainer import checkpoint
 from trainer.config import TrialConfig, parse_pairs
 from trainer.engine import device_of
 from trainer.fingerprint import trial_fingerprint
-from trainer.resolve import cached_dataset, resolve
-from trainer.trial import Report, Trial
+from trainer.report import Report
+from trainer.resolve import cached_dataset, discover_variants, resolve
+from trainer.trial import Trial
 from trainer.trial_progress import trial_progress
 
 SINGLE = "single"
@@ -36,11 +36,7 @@ def train_single(pairs: list[str], *, reset: bool, threads: int | None, variants
     """
     console = Console()
     variants = tuple(str(Path(path).resolve()) for path in variants)
-    for path in variants:
-        try:
-            FFN.discover(path)
-        except ValueError as error:
-            raise InputError(str(error)) from error
+    discover_variants(variants)
     cores = len(os.sched_getaffinity(0))
     if threads is not None and not 1 <= threads <= cores:
         raise InputError(f'"--threads" must be from 1 to the cores of this machine ({cores}), but got {threads}.')
@@ -117,7 +113,9 @@ def _train(
     try:
         with progress:
             for report in trial.reports():
-                _commit(store, row.id, report, on_gpu=device.type == "cuda")
+                store.commit_report(
+                    row.id, report.row, None, **report.columns(gpus=1.0 if device.type == "cuda" else 0.0)
+                )
                 progress.console.print(epoch_line(report, config.epochs), highlight=False, soft_wrap=True)
     except KeyboardInterrupt:
         store.update_trial(row.id, status="interrupted")
@@ -128,21 +126,6 @@ def _train(
     checkpoint.remove_resume_files(folder)
     console.print(f"{row.id}: {_summary(store.trial(row.id))}", highlight=False, soft_wrap=True)
     return 0
-
-
-def _commit(store: Store, trial_id: str, report: Report, *, on_gpu: bool) -> None:
-    columns: dict[str, object] = {
-        "status": report.status,
-        "wall_seconds": report.wall_seconds,
-        "gpu_seconds": report.wall_seconds if on_gpu else 0.0,
-    }
-    if report.ended:
-        columns["ended"] = datetime.now(UTC)
-    if report.status == "diverged":
-        columns["cause"] = f"the loss was not finite in epoch {report.row.epoch}"
-    if report.test_acc is not None:
-        columns.update(test_acc=report.test_acc, test_loss=report.test_loss)
-    store.commit_report(trial_id, report.row, None, **columns)
 
 
 def epoch_line(report: Report, epochs: int) -> str:

@@ -17,7 +17,6 @@ import gc
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,34 +33,9 @@ from trainer.dataset import Dataset
 from trainer.engine import build_engine
 from trainer.evaluation import EVALUATION_BATCH, Evaluation, evaluate
 from trainer.input_pipeline import EvalLoader, TrainLoader
+from trainer.report import Report, Status
 from trainer.resolve import cached_dataset
 from trainer.schedule import factor_by_step, steps_per_epoch
-
-Status = Literal["running", "finished", "plateau", "diverged"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Report:
-    """What a trial says after an epoch. Accuracies are fractions; `wall_seconds` counts the trial's whole life."""
-
-    row: EpochRow
-    status: Status
-    wall_seconds: float
-    test_acc: float | None = None
-    test_loss: float | None = None
-    gpu_memory_bytes: int | None = None
-
-    @property
-    def ended(self) -> bool:
-        return self.status != "running"
-
-    def to_plain(self) -> dict[str, Any]:
-        """Nested plain values, for checkpoints and for Ray."""
-        return asdict(self)
-
-    @classmethod
-    def from_plain(cls, plain: dict[str, Any]) -> Report:
-        return cls(**{**plain, "row": EpochRow(**plain["row"])})
 
 
 class Trial:
