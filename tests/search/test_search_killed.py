@@ -78,7 +78,7 @@ def test_a_driver_killed_at_random_moments_and_resumed_decides_as_one_that_lived
     assert {status for _, _, status, *_ in whole[0]} == {"finished", "stopped"}
 
     search = place.start("search.run", "tiny.py", *options)
-    for _ in range(3):
+    for _ in range(2):
         search.wait_for(r" epoch ", times=moments.randint(1, 5))
         time.sleep(moments.uniform(0, 0.3))
         search.kill()

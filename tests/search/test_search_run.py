@@ -193,6 +193,9 @@ def test_trials_that_cannot_train_are_recorded_with_their_cause_and_added_seeds_
     assert [(row.seed, row.status) for row in added] == [(1, "diverged"), (1, "failed"), (1, "finished")]
     assert [row.variant for row in added] == [row.variant for row in rows]
     assert added[1].cause == rows[1].cause
+    variants.unlink()
+    for command in (("trainer.replay", rows[2].id), ("search.run", "--resume", "failures-1")):
+        assert "broken.py' does not exist" in place.run(*command, code=2)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from search.experiment import Experiment
 from search.session import Session
 from search.space import suggest_ffn
 from trainer.dataset import read_header
-from trainer.trial import Report
+from trainer.report import Report
 
 EPOCHS = 9
 

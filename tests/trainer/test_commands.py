@@ -65,9 +65,16 @@ def place(tmp_path, digits):
     return Place(tmp_path)
 
 
-def test_a_trial_is_trained_evaluated_and_replayed_by_three_commands(place):
-    printed = place.train("epochs=3")
-    row = place.row()
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, digits):
+    """A place with one finished trial, and what its training printed."""
+    place = Place(tmp_path_factory.mktemp("trained"))
+    place.printed = place.train("epochs=3")
+    return place
+
+
+def test_a_trial_is_trained_evaluated_and_replayed_by_three_commands(trained):
+    place, printed, row = trained, trained.printed, trained.row()
     assert "Trial single-1.1:" in printed
     assert "epoch   3/3" in printed
     assert f"finished, validation accuracy {100 * row.val_acc:.2f} % after 3 epochs" in printed
@@ -84,13 +91,12 @@ def test_a_trial_is_trained_evaluated_and_replayed_by_three_commands(place):
 
 
 @pytest.mark.slow
-def test_a_checkpoint_is_evaluated_by_its_path_on_any_part_of_the_data(place):
-    place.train("epochs=2")
-    row = place.row()
+def test_a_checkpoint_is_evaluated_by_its_path_on_any_part_of_the_data(trained):
+    row = trained.row()
     checkpoint = str(Path(row.provenance["folder"]) / "selected.pt")
-    printed = place.run("trainer.evaluate", checkpoint)
+    printed = trained.run("trainer.evaluate", checkpoint)
     assert f"Validation loss = {row.val_loss:.6f}" in printed
-    printed = place.run("trainer.evaluate", "single-1.1", "--split", "test")
+    printed = trained.run("trainer.evaluate", "single-1.1", "--split", "test")
     assert f"Test loss = {row.test_loss:.6f}" in printed
     assert f"Stored for this checkpoint: loss {row.test_loss:.6f}, accuracy {100 * row.test_acc:.2f} %" in printed
 
@@ -98,34 +104,33 @@ def test_a_checkpoint_is_evaluated_by_its_path_on_any_part_of_the_data(place):
 @pytest.mark.slow
 def test_a_killed_trial_goes_on_with_the_same_command_and_its_curve_is_that_of_an_unbroken_one(tmp_path, digits):
     broken, whole = Place(tmp_path / "broken"), Place(tmp_path / "whole")
-    whole.train("epochs=40")
-    for epoch in (7, 20):
-        process = broken.start_training("epochs=40", until=f"epoch {epoch:3d}/40")
+    whole.train("epochs=24")
+    for epoch in (5, 14):
+        process = broken.start_training("epochs=24", until=f"epoch {epoch:3d}/24")
         process.kill()
         process.communicate()
         done = broken.row().epochs
-        assert epoch <= done < 40
+        assert epoch <= done < 24
         assert [epoch for epoch, *_ in broken.curve()] == list(range(1, done + 1))
-    printed = broken.train("epochs=40")
+    printed = broken.train("epochs=24")
     assert f"Going on with single-1.1 after epoch {done}." in printed
     assert broken.curve() == whole.curve()
     rows = broken.row(), whole.row()
     assert rows[0].test_loss == rows[1].test_loss
     kept = [{path.name for path in Path(row.provenance["folder"]).iterdir()} for row in rows]
     assert kept[0] == kept[1]
-    assert "has ended already" in broken.train("epochs=40")
+    assert "has ended already" in broken.train("epochs=24")
     assert broken.row() == rows[0]
 
 
 @pytest.mark.slow
-def test_reset_trains_the_same_trial_anew_and_keeps_the_former_row(place):
-    place.train("epochs=2")
-    former = place.row()
-    printed = place.train("epochs=2", "--reset")
+def test_reset_trains_the_same_trial_anew_and_keeps_the_former_row(trained):
+    former = trained.row()
+    printed = trained.train("epochs=3", "--reset")
     assert "Trial single-1.2:" in printed
-    assert place.row() == former
-    assert place.row("single-1.2").status == "finished"
-    assert place.curve("single-1.2") == place.curve()
+    assert trained.row() == former
+    assert trained.row("single-1.2").status == "finished"
+    assert trained.curve("single-1.2") == trained.curve()
 
 
 @pytest.mark.slow
