@@ -206,8 +206,9 @@ def running(shared_place):
     started.wait_for(r"pairs-1\.1 .*epoch 2/")
     started.wait_for(r"pairs-1\.2 .*epoch 2/")
     yield started
-    started.ctrl_c()
-    started.finish()
+    if started.process.poll() is None:
+        started.ctrl_c()
+        started.finish()
 
 
 @pytest.mark.slow
@@ -276,3 +277,17 @@ def test_a_client_without_the_token_is_refused_by_a_running_search(running):
     for name in ("wrong", "none"):
         assert codes[name] != 0, printed[name]
         assert "AuthenticationError" in printed[name]
+
+
+@pytest.mark.slow
+def test_sigterm_ends_a_search_as_ctrl_c_does(running, shared_place):
+    """Last of those that look at the running search."""
+    running.note_family()
+    running.process.terminate()
+    assert running.finish() == 130, running.output
+    assert "-m search.run --resume pairs-1" in running.output
+    assert "Traceback" not in running.output
+    with shared_place.store() as store:
+        assert store.search("pairs-1").status == "interrupted"
+        assert {row.status for row in store.trials("pairs-1")} == {"interrupted"}
+    shared_place.wait_until_gone(30)
