@@ -13,9 +13,12 @@ DEFAULT_STORAGE = "sqlite:///runs/arbor.db"
 """Where every command keeps and finds results, unless told otherwise."""
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG}
+
 
 def run(app: typer.Typer, prog: str) -> None:
-    """Run a typer app: exit 2 after bad input or a full disk, 130 after Ctrl-C.
+    """Run a typer app: exit 2 after bad input, a full disk or a place that cannot be written to, 130 after Ctrl-C.
 
     Anything else that is raised is a bug of ours and keeps its traceback.
     """
@@ -26,10 +29,12 @@ def run(app: typer.Typer, prog: str) -> None:
     except KeyboardInterrupt:
         _end("Interrupted.", EXIT_INTERRUPTED)
     except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-            raise
         place = f" ({error.filename})" if error.filename else ""
-        _end(f"The disk is full{place}; make space and run the command again.", EXIT_BAD_INPUT)
+        if error.errno in _FULL:
+            _end(f"The disk is full{place}; make space and run the command again.", EXIT_BAD_INPUT)
+        if error.errno in _UNUSABLE and error.filename:
+            _end(f"The place {error.filename} cannot be used ({error.strerror}); name another one.", EXIT_BAD_INPUT)
+        raise
 
 
 def _end(message: str, code: int) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
+from results.errors import InputError
+
 
 def variant_hash(config: Mapping[str, object]) -> str:
     """10 hex digits that name a variant: its flat dictionary without the seed."""
@@ -36,3 +38,13 @@ def runs_folder(url: str) -> Path:
     if parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:":
         return Path(parsed.database).resolve().parent
     return Path("runs").resolve()
+
+
+def make_run_folder(folder: Path) -> None:
+    """Make a run folder, to be called before there is a row that names it. Raises InputError where a file is in its way."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(
+            f"The run folder {folder} must be a folder, but a file is in its way; move that, or name another storage."
+        ) from error

@@ -35,7 +35,7 @@ def open_engine(url: str, *, create: bool) -> Engine:
         engine = sa.create_engine(parsed, connect_args={"timeout": 30} if sqlite else {})
         if sqlite:
             sa.event.listen(engine, "connect", _set_sqlite)
-        sa.event.listen(engine, "handle_error", _say_that_the_disk_is_full)
+        sa.event.listen(engine, "handle_error", _say_what_a_person_can_mend)
         _check_schema(engine, url, create=create)
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise InputError(
@@ -45,7 +45,9 @@ def open_engine(url: str, *, create: bool) -> Engine:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         if "not a database" in reason:
             raise InputError(f"The file {parsed.database} is not an SQLite database; name another one.") from error
-        raise InputError(f"The storage {_shown(parsed)} cannot be opened: {reason}.") from error
+        raise InputError(
+            f"The storage {_shown(parsed)} cannot be opened ({reason.rstrip('.')}); mend that, or name another one."
+        ) from error
     return engine
 
 
@@ -65,6 +67,11 @@ def _check_file(parsed: URL, *, create: bool) -> None:
             raise InputError(
                 f"The storage's folder {folder} does not exist (only runs/ is made by itself); make it first."
             )
+        if folder.exists() or folder.is_symlink():
+            raise InputError(
+                f"The storage's folder {folder} must be a folder, but is a file or a broken link; move it away, or name "
+                "another storage."
+            )
         folder.mkdir(exist_ok=True)
     if not os.access(folder, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
         raise InputError(f"The storage {path} cannot be written to; SQLite needs its folder to be writable, too.")
@@ -80,8 +87,13 @@ def _set_sqlite(connection: Any, record: Any) -> None:
     cursor.close()
 
 
-def _say_that_the_disk_is_full(context: Any) -> None:
-    """SQLite's own error becomes the OSError that every other writer raises."""
+def _say_what_a_person_can_mend(context: Any) -> None:
+    """SQLite's word for a full disk becomes the OSError that every other writer raises; a damaged file is bad input."""
+    if "disk image is malformed" in str(context.original_exception) and context.engine.dialect.name == "sqlite":
+        raise InputError(
+            f"The database {_shown(context.engine.url)} is damaged ({context.original_exception}); put a copy of it "
+            "back, or name another one."
+        ) from context.original_exception
     if "disk is full" in str(context.original_exception):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), _shown(context.engine.url)) from (
             context.original_exception

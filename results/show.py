@@ -61,12 +61,11 @@ def main(
             raise InputError("There is no search yet; run one with: python -m search.run")
         search = str(frames.searches["id"].iloc[-1])
     table = variants(frames, search, everything=everything or as_json or csv is not None or parquet is not None)
+    for path in (csv, parquet):
+        if path is not None:
+            _check_target(path)
     for path, write in ((csv, _write_csv), (parquet, _write_parquet)):
         if path is not None:
-            if not path.parent.is_dir():
-                raise InputError(f"The folder {path.parent} does not exist; make it, or name another file.")
-            if path.is_dir():
-                raise InputError(f"The table must go to a file, but {path} is a folder; name a file in it.")
             write(table, path)
             if not as_json:
                 console.print(f"Wrote {len(table.rows)} variants to {path}", highlight=False, markup=False)
@@ -209,6 +208,13 @@ def _json_value(value: Any) -> Any:
 def _flat(table: Table) -> pd.DataFrame:
     rows = table.rows.drop(columns=["protocol"], errors="ignore")
     return rows.assign(trials=[" ".join(names) for names in rows["trials"]]) if len(rows) else rows
+
+
+def _check_target(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise InputError(f"The folder {path.parent} does not exist; make it, or name another file.")
+    if path.is_dir():
+        raise InputError(f"The table must go to a file, but {path} is a folder; name a file in it.")
 
 
 def _write_csv(table: Table, path: Path) -> None:

@@ -6,7 +6,7 @@ Under a search one process, the driver, writes; any number may read meanwhile.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from types import TracebackType
@@ -62,8 +62,12 @@ class Store:
         provenance: dict[str, Any],
         notes: str = "",
         tags: Sequence[str] = (),
+        before_commit: Callable[[str], None] = lambda search_id: None,
     ) -> str:
-        """A new search under the experiment's next number; safe when two processes ask at once."""
+        """A new search under the experiment's next number; safe when two processes ask at once.
+
+        `before_commit` is called with the id; where it raises, there is no search.
+        """
         search_id = ""
         while True:
             try:
@@ -86,6 +90,7 @@ class Store:
                             tags=list(tags),
                         )
                     )
+                    before_commit(search_id)
                 return search_id
             except IntegrityError:
                 if not self._has(schema.searches.c.id == search_id):

@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import pkgutil
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -41,7 +42,7 @@ def load(name_or_path: str) -> Experiment:
     function = getattr(module, path.stem, None)
     if not inspect.isfunction(function):
         raise InputError(f"The file {path} must define a function {path.stem}() that returns an Experiment.")
-    experiment = function()
+    experiment = _call(function, path)
     if not isinstance(experiment, Experiment):
         raise InputError(
             f"{path.stem}() in {path} must return an Experiment, but returned {type(experiment).__name__}."
@@ -70,6 +71,24 @@ def _import(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except InputError:
         raise
-    except Exception as error:
-        raise InputError(f"The experiment {path} could not be loaded: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # a file may be a script that ends the process
+        raise InputError(f"The experiment {path} could not be loaded: {said(error)}") from error
     return module
+
+
+def _call(function: Callable[[], object], path: Path) -> object:
+    try:
+        return function()
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise InputError(f"{path.stem}() in {path} must return an Experiment, but raised {said(error)}") from error
+
+
+def said(error: BaseException) -> str:
+    """What the code of an experiment raised, and which of its lines our call of it had reached, in one line."""
+    frame = error.__traceback__.tb_next if error.__traceback__ is not None else None
+    while frame is not None and frame.tb_frame.f_code.co_filename.startswith("<"):  # of Python's own import
+        frame = frame.tb_next
+    place = f" ({Path(frame.tb_frame.f_code.co_filename).name}, line {frame.tb_lineno})" if frame is not None else ""
+    return " ".join(f"{type(error).__name__}: {error}".split()) + place

@@ -21,7 +21,16 @@ from search import catalog
 from search.driver import run_session
 from search.experiment import Experiment
 from search.live import LiveView
-from search.prepare import Overrides, Prepared, check_keys, experiment_of, prepare_new, prepare_resume
+from search.prepare import (
+    Checked,
+    Overrides,
+    Prepared,
+    check_keys,
+    check_new,
+    experiment_of,
+    prepare_new,
+    prepare_resume,
+)
 from search.resources import Resources, plan_resources
 from search.session import Session
 from trainer.resolve import discover_variants
@@ -53,8 +62,9 @@ def search(asked: Asked, console: Console) -> None:
         raise InputError(
             f"Give an experiment or --resume, not both; --resume {asked.resume} knows its experiment already."
         )
-    with Store.open(asked.storage, create=asked.resume is None) as store:
-        prepared, resources = _resume(store, asked, console) if asked.resume else _start(store, asked)
+    new = _checked(asked) if asked.resume is None else None  # what is refused leaves no database behind
+    with Store.open(asked.storage, create=new is not None) as store:
+        prepared, resources = _resume(store, asked, console) if new is None else _start(store, asked, new)
         session = Session(
             store,
             prepared.search_id,
@@ -75,17 +85,18 @@ def search(asked: Asked, console: Console) -> None:
     _show_results(prepared.search_id, asked.storage, prepared.folder, console)
 
 
-def _start(store: Store, asked: Asked) -> tuple[Prepared, Resources]:
+def _checked(asked: Asked) -> Checked:
     discover_variants(asked.variants)
-    source = asked.experiment or DEFAULT_EXPERIMENT
+    source = asked.experiment if asked.experiment is not None else DEFAULT_EXPERIMENT
     experiment = asked.overrides.apply(catalog.load(source))
     resources = _resources(asked, experiment)
     if source.endswith(".py"):
         source = str(Path(source).resolve())
-    prepared = prepare_new(
-        store, source, experiment, resources, notes=asked.note, tags=asked.tags, variants=asked.variants
-    )
-    return prepared, resources
+    return check_new(source, experiment, resources)
+
+
+def _start(store: Store, asked: Asked, new: Checked) -> tuple[Prepared, Resources]:
+    return prepare_new(store, new, notes=asked.note, tags=asked.tags, variants=asked.variants), new.resources
 
 
 def _resume(store: Store, asked: Asked, console: Console) -> tuple[Prepared, Resources]:

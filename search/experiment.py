@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from arch_space.flat import FieldError, convert
 from arch_space.space import Scope
 from results.errors import InputError
 from search.asha import rungs
@@ -63,9 +64,11 @@ class Experiment:
     def __post_init__(self) -> None:
         if (self.space is None) == (self.grid is None):
             raise InputError(
-                f'An experiment has either a "space" (a search) or a "grid" (a comparison), but {self.name!r} has '
+                'An experiment has either a "space" (a search) or a "grid" (a comparison), but got '
                 f"{'neither' if self.space is None else 'both'}."
             )
+        if isinstance(self.seeds, str) or not isinstance(self.seeds, Sequence):
+            raise InputError(f'"seeds" must be a list of integers, but got {self.seeds!r}.')
         for key, value, low in (
             ("trials", self.trials, 1),
             ("grace", self.grace, 1),
@@ -73,12 +76,23 @@ class Experiment:
             ("concurrency", self.concurrency if self.concurrency is not None else 1, 1),
             ("seeds", len(self.seeds), 1),
         ):
+            if not isinstance(value, int):
+                raise InputError(f'"{key}" must be an integer, but got {value!r}.')
             if value < low:
                 raise InputError(f'"{key}" must be at least {low}, but got {value}.')
         if len(set(self.seeds)) != len(self.seeds):
             raise InputError(f'"seeds" must differ from one another, but got {self.seeds}.')
         if self.grid is not None and not self.grid:
-            raise InputError(f"A comparison needs at least one variant, but the grid of {self.name!r} is empty.")
+            raise InputError('A comparison needs at least one variant, but got an empty "grid".')
+        for variant in self.grid or ():
+            if not isinstance(variant, Mapping):
+                raise InputError(f'Every variant of a "grid" must be a dictionary of keys, but got {variant!r}.')
+        for flat in (self.base, self.fixed, *(self.grid or ())):
+            if "seed" in flat:  # it would be overwritten in silence
+                raise InputError(
+                    'Training seeds must be given by the "seeds" of an experiment, or by --seeds for a comparison, but '
+                    f"got the key seed={flat['seed']}."
+                )
         epochs = self.epochs
         if self.space is not None and self.grace > epochs:
             raise InputError(f'"grace" must be at most "epochs", but got (grace={self.grace}, epochs={epochs}).')
@@ -92,9 +106,9 @@ class Experiment:
         """The full horizon of every trial."""
         value = self.fixed.get("epochs", self.base.get("epochs", 30))
         try:
-            epochs = int(value)  # type: ignore[arg-type]  # text from --set is converted here, refused below
-        except (TypeError, ValueError):
-            epochs = 0
+            epochs = int(convert(int, value, "epochs"))  # text from --set is converted
+        except FieldError as error:
+            raise InputError(str(error)) from error
         if epochs < 1:
             raise InputError(f'"epochs" must be at least 1, but got {value}.')
         return epochs

@@ -13,16 +13,27 @@ import psutil
 from arch_space.model import ModelConfig
 from arch_space.registry import FFN
 from results.errors import InputError
-from results.ids import runs_folder
+from results.ids import make_run_folder, runs_folder
 from results.store import Store
 from search import catalog
 from search.experiment import Experiment, comparison_plan
 from search.resources import Resources
 from search.sampler import Sampler
 from trainer.config import Flat, own_keys
-from trainer.dataset import Header, read_header
+from trainer.dataset import Header, load_dataset, read_header
 from trainer.fingerprint import fingerprint
 from trainer.resolve import resolve
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checked:
+    """A new search that may go into a store."""
+
+    source: str
+    experiment: Experiment
+    resources: Resources
+    header: Header
+    startup_trials: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,6 +104,8 @@ def check_keys(fixed: Mapping[str, object]) -> None:
 
 def check_trials(experiment: Experiment, startup_trials: int, header: Header, *, on_gpu: bool) -> None:
     """Resolve every trial of a comparison, or a few that a search might sample; InputError where one cannot be."""
+    for given in (experiment.base, experiment.ranges):  # where a mistyped key would otherwise change nothing
+        check_keys(given)
     if experiment.is_comparison:
         flats: Sequence[Flat | None] = comparison_plan(experiment)
     else:
@@ -112,36 +125,33 @@ def data_name(experiment: Experiment) -> str:
     return str({**experiment.base, **experiment.fixed}.get("data", "digits"))
 
 
-def prepare_new(
-    store: Store,
-    source: str,
-    experiment: Experiment,
-    resources: Resources,
-    *,
-    notes: str,
-    tags: Sequence[str],
-    variants: Sequence[str],
-) -> Prepared:
-    """Check the experiment and put a new search into the store."""
+def check_new(source: str, experiment: Experiment, resources: Resources) -> Checked:
+    """Check all of a new search but its store. Raises InputError: bad trials, data that are missing or damaged."""
     header = read_header(data_name(experiment))
     startup = min(10, max(4, experiment.trials // 4))
     check_trials(experiment, startup, header, on_gpu=resources.gpus_per_trial > 0)
+    load_dataset(data_name(experiment))  # for its checksum
+    return Checked(source=source, experiment=experiment, resources=resources, header=header, startup_trials=startup)
+
+
+def prepare_new(store: Store, new: Checked, *, notes: str, tags: Sequence[str], variants: Sequence[str]) -> Prepared:
+    """Put a new search into the store."""
+    runs = runs_folder(store.url)
     search_id = store.create_search(
-        experiment.name,
-        experiment.question,
-        settings_of(source, experiment, resources, header, startup, variants),
-        driver_provenance(resources),
+        new.experiment.name,
+        new.experiment.question,
+        settings_of(new.source, new.experiment, new.resources, new.header, new.startup_trials, variants),
+        driver_provenance(new.resources),
         notes=notes,
         tags=list(tags),
+        before_commit=lambda name: make_run_folder(runs / name),
     )
-    folder = runs_folder(store.url) / search_id
-    folder.mkdir(parents=True, exist_ok=True)
     return Prepared(
         search_id=search_id,
-        experiment=experiment,
-        header=header,
-        folder=folder,
-        startup_trials=startup,
+        experiment=new.experiment,
+        header=new.header,
+        folder=runs / search_id,
+        startup_trials=new.startup_trials,
         variants=tuple(variants),
     )
 
@@ -179,7 +189,7 @@ def prepare_resume(
     """Check that a stored search may go on here, and note that this process now drives it.
 
     Raises:
-        InputError: another driver lives; the data have changed.
+        InputError: another driver lives; the data have changed or are damaged; the space no longer holds the trials.
     """
     row = store.search(search_id)
     refuse_second_driver(row)
@@ -192,6 +202,13 @@ def prepare_resume(
         )
     startup = row.settings["startup_trials"]
     check_trials(experiment, startup, header, on_gpu=resources.gpus_per_trial > 0)
+    if not experiment.is_comparison:
+        sampler = Sampler(experiment, startup)
+        for trial in store.trials(search_id):
+            sampler.recall(trial.number, trial.config)
+    load_dataset(data_name(experiment))  # for its checksum
+    folder = runs_folder(store.url) / search_id
+    make_run_folder(folder)
     settings = settings_of(row.settings["source"], experiment, resources, header, startup, variants)
     store.update_search(
         search_id,
@@ -199,8 +216,6 @@ def prepare_resume(
         settings={**row.settings, **settings},
         provenance={**row.provenance, **driver_provenance(resources)},
     )
-    folder = runs_folder(store.url) / search_id
-    folder.mkdir(parents=True, exist_ok=True)
     return Prepared(
         search_id=search_id,
         experiment=experiment,

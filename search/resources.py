@@ -49,7 +49,7 @@ def plan_resources(
         ("--cpus-per-trial", cpus_per_trial, cpus, "CPUs"),
         ("--gpus-per-trial", gpus_per_trial, gpus, "GPUs"),
     ):
-        if value is not None and value < 0:
+        if value is not None and not value >= 0:  # nan, too
             raise InputError(f'"{name}" must be at least 0, but got {value:g}.')
         if value is not None and value > limit:
             raise InputError(f'"{name}" must be at most the {what} of this machine ({limit}), but got {value:g}.')

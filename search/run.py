@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -75,6 +74,7 @@ def main(
         return
     from search.prepare import Overrides
     from trainer.config import parse_pairs
+    from trainer.resolve import absolute_paths
 
     overrides = Overrides(
         trials=trials,
@@ -98,7 +98,7 @@ def main(
         storage=storage,
         note=note,
         tags=tuple(tag or ()),
-        variants=tuple(str(Path(path).resolve()) for path in variants or ()),
+        variants=absolute_paths(variants or ()),
         dashboard=dashboard,
     )
     command.search(asked, console)
@@ -110,11 +110,11 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     Raises:
         InputError: not numbers, none, or one twice.
     """
-    if not re.fullmatch(r"\d+(,\d+)*", text):
+    if not re.fullmatch(r"\d{1,18}(,\d{1,18})*", text):
         raise InputError(f'"--seeds" must be a number of seeds or a list such as 3,4,5, but got {text!r}.')
     numbers = tuple(int(part) for part in text.split(","))
     if "," not in text:
-        numbers = tuple(range(numbers[0]))
+        numbers = tuple(range(min(numbers[0], 1001)))
     if not numbers or len(set(numbers)) < len(numbers) or len(numbers) > 1000:
         raise InputError(f'"--seeds" must give 1 to 1000 different seeds, but got {text!r}.')
     return numbers

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 import optuna
 
 from results.errors import InputError
+from search.catalog import said
 from search.experiment import Experiment, compose
 from search.space import StudyScope
 from trainer.config import Flat, FlatValue
@@ -32,7 +33,7 @@ class Sampler:
     """The Optuna study of one search. Numbers are the store's trial numbers, from 1.
 
     Raises:
-        InputError: an unknown sampler; a fixed key that the space cannot take.
+        InputError: an unknown sampler; a fixed key that the space cannot take; a space that raises something itself.
     """
 
     def __init__(self, experiment: Experiment, startup_trials: int) -> None:
@@ -102,7 +103,17 @@ class Sampler:
     def _compose(self, trial: optuna.trial.BaseTrial) -> Flat:
         experiment = self._experiment
         assert experiment.space is not None
-        sampled = experiment.space(StudyScope(trial, experiment.ranges, experiment.fixed))
+        try:
+            sampled = experiment.space(StudyScope(trial, experiment.ranges, experiment.fixed))
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(f"The space of {experiment.name!r} must return keys, but raised {said(error)}") from error
+        if not isinstance(sampled, Mapping):
+            raise InputError(
+                f"The space of {experiment.name!r} must return a dictionary of keys, but returned "
+                f"{type(sampled).__name__}."
+            )
         return compose({**experiment.base, **experiment.fixed}, sampled, experiment.seeds[0])
 
     def _seeded(self, number: int, attempt: int) -> optuna.samplers.BaseSampler:

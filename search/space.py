@@ -13,7 +13,7 @@ from typing import Any
 
 import optuna
 
-from arch_space.flat import to_flat
+from arch_space.flat import FieldError, to_flat
 from arch_space.registry import FFN
 from arch_space.space import Choice, Float, Int, Scope, prefixed
 from results.errors import InputError
@@ -21,10 +21,18 @@ from trainer.config import Flat, FlatValue
 
 
 def suggest_ffn(scope: Scope, kinds: Sequence[str]) -> Flat:
-    """A feed-forward kind among `kinds`, and then that kind's own keys, as its file suggests them."""
+    """A feed-forward kind among `kinds`, and then that kind's own keys, as its file suggests them.
+
+    Raises:
+        InputError: a fixed key, or an experiment's range, gives the kind what it refuses.
+    """
     kind = scope.categorical("ffn", tuple(kinds))
     prefix = f"ffn.{kind}."
-    return {"ffn": kind, **to_flat(FFN.config(kind).suggest(prefixed(scope, prefix)), prefix)}
+    try:
+        config = FFN.config(kind).suggest(prefixed(scope, prefix))
+    except FieldError as error:
+        raise InputError(str(error.under(prefix))) from error
+    return {"ffn": kind, **to_flat(config, prefix)}
 
 
 class StudyScope:

@@ -115,7 +115,8 @@ class Zip:
                 yield name, self._zip.read(name)
             except _BROKEN_ZIP as error:
                 raise InputError(
-                    f"Every file of a zip archive must be readable, but {name} in {self.path} is not ({error})."
+                    f"Every file of a zip archive must be readable, but {name} in {self.path} is not ({error}); make it "
+                    "anew."
                 ) from error
 
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import zipfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -41,24 +43,39 @@ def save(path: Path, content: dict[str, Any]) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
 
 
-def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """The content of a checkpoint.
+def load(path: Path, device: torch.device | str = "cpu", needed: Collection[str] = ()) -> dict[str, Any]:
+    """The content of a checkpoint; `needed` names what it must have beside its dictionary, epoch and weights.
 
     Raises:
         InputError: the file is missing, damaged, or not a checkpoint of ours.
     """
+    way_out = "name another, or remove it and train its trial again."
     try:
+        with zipfile.ZipFile(path) as file:
+            broken = file.testzip()  # torch itself does not compare the checksums that it wrote
+        if broken is not None:
+            raise zipfile.BadZipFile(broken)
         content = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError as error:
         raise InputError(f"There is no checkpoint at {path}.") from error
-    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"The checkpoint {path} is damaged or not a checkpoint ({reason[:120]}); remove it to train from scratch."
-        ) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise InputError(f"The file {path} is not a checkpoint of Arbor ({FORMAT}).")
+    except (zipfile.BadZipFile, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
+        raise InputError(f"The checkpoint {path} is damaged or not a checkpoint; {way_out}") from error
+    if not _is_ours(content) or not content.keys() >= set(needed):
+        raise InputError(f"The file {path} is not a checkpoint of Arbor ({FORMAT}), or lacks a part; {way_out}")
     return content
+
+
+def _is_ours(content: object) -> bool:
+    """Whether a file's content has what every checkpoint has; any file may be named on a command line."""
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        return False
+    weights = content.get("model")
+    return (
+        isinstance(content.get("flat"), dict)
+        and isinstance(content.get("epoch"), int)
+        and isinstance(weights, dict)
+        and all(isinstance(weight, torch.Tensor) for weight in weights.values())
+    )
 
 
 def best_path(folder: Path, epoch: int) -> Path:

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from results.cli import DEFAULT_STORAGE, run
-from results.errors import InputError
 
 EXAMPLES = """\
 Loss and accuracy of a trial's selected checkpoint, on the validation images unless told otherwise.
@@ -60,11 +59,6 @@ def main(
     torch.set_num_threads(threads)
     trained = load_trained(located, device)
     dataset = recorded_dataset(trained.config, located.row, data)
-    if (len(dataset.classes), dataset.image_size) != (trained.config.model.classes, trained.config.model.image_size):
-        raise InputError(
-            f"The data set {dataset.name!r} has {len(dataset.classes)} classes of size {dataset.image_size}, but the "
-            f"model has {trained.config.model.classes} of size {trained.config.model.image_size}."
-        )
     images = getattr(dataset, split.value)
     loader = EvalLoader(
         images,

@@ -53,7 +53,7 @@ def locate(trial: str, storage: str) -> Located:
             return Located(path=path, row=row)
     raise InputError(
         f"Trial {trial} is {row.status} and keeps no checkpoint in {folder} (only finished and running trials do); "
-        f"train it again with: python -m trainer.replay {trial}"
+        "name another, or train its keys again with: python -m trainer.run KEY=VALUE ..."
     )
 
 
@@ -67,10 +67,13 @@ def load_trained(located: Located, device: torch.device | str = "cpu") -> Traine
     """The model of a checkpoint, built from the dictionary that the file carries, in evaluation mode.
 
     Raises:
-        InputError: the file is damaged, or its weights do not fit its own dictionary.
+        InputError: the file is damaged, this Arbor does not know its dictionary, or its weights do not fit that.
     """
     content = checkpoint.load(located.path, device)
-    config = TrialConfig.from_flat(content["flat"])
+    try:
+        config = TrialConfig.from_flat(content["flat"])
+    except InputError as error:
+        raise InputError(f"The checkpoint {located.path} does not fit this Arbor: {error}") from error
     model = config.model.build().to(device)
     checkpoint.load_weights(model, content, located.path)
     return Trained(model=model.eval(), config=config, epoch=content["epoch"])

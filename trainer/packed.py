@@ -90,7 +90,9 @@ def locked(path: Path) -> Iterator[None]:
     """
     try:
         lock = path.with_name(f".{path.stem}.lock").open("ab")
-    except PermissionError as error:
+    except OSError as error:
+        if error.errno not in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            raise
         raise InputError(
             f"To make a data set, its folder must be writable, but {path.parent} is not; name another in ARBOR_DATA."
         ) from error

@@ -11,7 +11,7 @@ from trainer import packed, splits
 from trainer.dataset import EMBEDDED, SPLITS, Header, content_of, data_folder, read_header, resolve_dataset
 from trainer.progress import Silent
 from trainer.source import Part, Source
-from trainer.sources import read_source
+from trainer.sources import read_source, refuse_other_digits
 
 SILENT = Silent()
 
@@ -46,6 +46,7 @@ def prepare(
         raise InputError(f'"--size" must be from 8 to 1024 pixels, but got {size}.')
     if split_seed is not None and split_seed < 0:
         raise InputError(f'"--split-seed" must be at least 0, but got {split_seed}.')
+    refuse_other_digits(name, source, size)
     asked = {"--size": size, "--split-seed": split_seed, "--flip": flip}
     if path.exists() and not force:
         return _found(name, asked), False

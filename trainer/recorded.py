@@ -21,8 +21,18 @@ def recorded_dataset(config: TrialConfig, row: TrialRow | None, override: str | 
     """The trial's data: by name if it is there, else where it lay when the trial ran; or `override`.
 
     Raises:
-        InputError: the data are missing or damaged.
+        InputError: the data are missing or damaged, or have other classes or another size than the model.
     """
+    dataset = _found(config, row, override)
+    if (len(dataset.classes), dataset.image_size) != (config.model.classes, config.model.image_size):
+        raise InputError(
+            f"The data set must fit the model ({config.model.classes} classes, size {config.model.image_size}), but "
+            f"{dataset.name!r} has {len(dataset.classes)} classes of size {dataset.image_size}; name another in --data."
+        )
+    return dataset
+
+
+def _found(config: TrialConfig, row: TrialRow | None, override: str | None) -> Dataset:
     if override is not None:
         return load_dataset(override)
     try:

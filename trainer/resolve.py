@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from pathlib import Path
 
 from arch_space.registry import FFN
 from results.errors import InputError
@@ -42,6 +43,14 @@ def resolve(flat: Mapping[str, object], *, on_gpu: bool, header: Header | None =
     return TrialConfig.from_flat({**config.to_flat(), "precision": precision})
 
 
+def absolute_paths(paths: Iterable[str]) -> tuple[str, ...]:
+    """Paths of variants as they are stored. Raises InputError for an empty one, which would mean all of this folder."""
+    given = tuple(paths)
+    if not all(given):
+        raise InputError('"--variants" must name a folder or a Python file, but got nothing; try --variants my_kind.py')
+    return tuple(str(Path(path).resolve()) for path in given)
+
+
 def discover_variants(paths: Iterable[str]) -> None:
     """Load feed-forward kinds from files or folders outside the package.
 
@@ -53,8 +62,8 @@ def discover_variants(paths: Iterable[str]) -> None:
             FFN.discover(path)
         except ValueError as error:
             raise InputError(str(error)) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a file may be a script that ends the process
             raise InputError(f"The variants in {path} could not be loaded: {type(error).__name__}: {error}") from error
 
 
-__all__ = ["Dataset", "cached_dataset", "discover_variants", "resolve"]
+__all__ = ["Dataset", "absolute_paths", "cached_dataset", "discover_variants", "resolve"]

@@ -12,7 +12,7 @@ from rich.console import Console
 from arch_space.cost import cost
 from results.cli import EXIT_INTERRUPTED
 from results.errors import InputError
-from results.ids import runs_folder
+from results.ids import make_run_folder, runs_folder
 from results.rows import TrialRow
 from results.store import ENDED, Store
 from trainer import checkpoint
@@ -20,7 +20,7 @@ from trainer.config import TrialConfig, parse_pairs
 from trainer.engine import device_of
 from trainer.fingerprint import trial_fingerprint
 from trainer.report import Report
-from trainer.resolve import cached_dataset, discover_variants, resolve
+from trainer.resolve import absolute_paths, cached_dataset, discover_variants, resolve
 from trainer.trial import Trial
 from trainer.trial_progress import trial_progress
 
@@ -35,7 +35,7 @@ def train_single(pairs: list[str], *, reset: bool, threads: int | None, variants
         InputError: bad keys or values, missing data, a store that cannot be opened.
     """
     console = Console()
-    variants = tuple(str(Path(path).resolve()) for path in variants)
+    variants = absolute_paths(variants)
     discover_variants(variants)
     cores = len(os.sched_getaffinity(0))
     if threads is not None and not 1 <= threads <= cores:
@@ -56,7 +56,9 @@ def _row_for(
 ) -> TrialRow:
     """The row of this very dictionary, the latest where there are several, or a new one."""
     searches = [row.id for row in store.searches() if row.experiment == SINGLE]
-    search_id = searches[-1] if searches else store.create_search(SINGLE, QUESTION, {"variants": []}, {})
+    search_id = searches[-1] if searches else store.create_search(
+        SINGLE, QUESTION, {"variants": []}, {}, before_commit=lambda name: make_run_folder(runs_folder(store.url) / name)
+    )  # fmt: skip
     store.update_search(search_id, status="ended")  # a place for trials; nothing drives it
     if variants:
         settings = store.search(search_id).settings
@@ -68,12 +70,13 @@ def _row_for(
     same = [row for row in trials if row.config == flat]
     if same and not reset:
         return same[-1]
+    number = len(trials) + 1
+    folder = (runs_folder(store.url) / search_id / f"{number:03d}-{flat['ffn']}").resolve()
+    make_run_folder(folder)
     for row in same:
         if row.status not in ENDED:  # given up for the new one
             store.update_trial(row.id, status="stopped", cause="reset by the user", ended=datetime.now(UTC))
             checkpoint.remove_resume_files(Path(row.provenance["folder"]))
-    number = len(trials) + 1
-    folder = (runs_folder(store.url) / search_id / f"{number:03d}-{flat['ffn']}").resolve()
     price = cost(config.model)
     trial_id = store.add_trial(
         search_id,
@@ -94,7 +97,7 @@ def _train(
 ) -> int:
     folder = Path(row.provenance["folder"])
     done = store.last_epoch(row.id)
-    store.update_trial(row.id, status="running", started=row.started or datetime.now(UTC))
+    started = row.started or datetime.now(UTC)
     if done:
         console.print(f"Going on with {row.id} after epoch {done}.", highlight=False)
     progress = trial_progress(console)
@@ -107,7 +110,8 @@ def _train(
         reported=done,
         on_batch=lambda images: progress.advance(task, images),
     )
-    store.update_trial(row.id, provenance=trial_fingerprint(trial))
+    # not before: a damaged checkpoint is refused, and the row stays as it was
+    store.update_trial(row.id, status="running", started=started, provenance=trial_fingerprint(trial))
     images = trial.steps_an_epoch * config.batch_size
     progress.update(task, total=images * config.epochs, completed=images * trial.epoch)
     try:

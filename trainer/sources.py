@@ -49,8 +49,6 @@ def read_source(name: str, path: Path | None, size: int | None, progress: Silent
         InputError: nothing belongs to the name, or the source is not what it should be.
     """
     if name == EMBEDDED:
-        if path is not None or size not in {None, SIZE}:
-            raise InputError(f'The name "{EMBEDDED}" is that of the embedded data set; choose another for your own.')
         return digits()
     if path is None:
         path = fetch(name, progress)
@@ -63,6 +61,12 @@ def read_source(name: str, path: Path | None, size: int | None, progress: Silent
     version, files = official
     progress.say(f"Reading {version.title}")
     return read_cifar(archive, version, files)
+
+
+def refuse_other_digits(name: str, path: Path | None, size: int | None) -> None:
+    """Raises InputError where the name of the embedded data set is given to images of one's own."""
+    if name == EMBEDDED and (path is not None or size not in {None, SIZE}):
+        raise InputError(f'The name "{EMBEDDED}" is that of the embedded data set; choose another for your own.')
 
 
 def digits() -> Source:

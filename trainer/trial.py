@@ -242,7 +242,8 @@ class Trial:
         checkpoint.remove_other_bests(self.folder, self._best_epoch)
 
     def _resume(self, path: Path) -> None:
-        content = checkpoint.load(path, self.device)
+        parts = ("optimizer", "schedule", "rng", "history", "best", "wall_seconds")
+        content = checkpoint.load(path, self.device, needed=parts)
         checkpoint.require_same_trial(content, self.config, path)
         checkpoint.load_weights(self._model, content, path)
         self._optimizer.load_state_dict(content["optimizer"])
