@@ -67,8 +67,6 @@ class Experiment:
                 'An experiment has either a "space" (a search) or a "grid" (a comparison), but got '
                 f"{'neither' if self.space is None else 'both'}."
             )
-        if isinstance(self.seeds, str) or not isinstance(self.seeds, Sequence):
-            raise InputError(f'"seeds" must be a list of integers, but got {self.seeds!r}.')
         for key, value, low in (
             ("trials", self.trials, 1),
             ("grace", self.grace, 1),
@@ -76,8 +74,6 @@ class Experiment:
             ("concurrency", self.concurrency if self.concurrency is not None else 1, 1),
             ("seeds", len(self.seeds), 1),
         ):
-            if not isinstance(value, int):
-                raise InputError(f'"{key}" must be an integer, but got {value!r}.')
             if value < low:
                 raise InputError(f'"{key}" must be at least {low}, but got {value}.')
         if len(set(self.seeds)) != len(self.seeds):
