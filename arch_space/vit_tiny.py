@@ -3,6 +3,7 @@
 Shapes: B images, S pixels a side, p pixels a patch's side, T = (S/p)^2 + 1 tokens, D model width, h heads of 64.
 """
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import torch
@@ -28,6 +29,7 @@ class ShiftedPatchTokens(nn.Module):
     """
 
     no_weight_decay = frozenset({"class_token", "positions"})
+    compiled_region = True
 
     def __init__(self, dim: int, image_size: int, patch: int, dropout: float) -> None:
         super().__init__()
@@ -50,7 +52,9 @@ class ShiftedPatchTokens(nn.Module):
         """(B, 3, S, S) -> (B, T, D)."""
         patches = self.project(self.norm(self.cut(images)))
         first = self.class_token.to(patches.dtype).expand(patches.shape[0], 1, -1)
-        return self.dropout(torch.cat((first, patches), dim=1) + self.positions)
+        placed = torch.cat((first, patches), dim=1) + self.positions
+        # under autocast the sum is float32, and so would be the stream between the blocks: twice the bytes
+        return self.dropout(placed.to(patches.dtype))
 
     def cut(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) -> (B, (S/p)^2, 15 p^2)."""
@@ -73,7 +77,10 @@ class LocalitySelfAttention(nn.Module):
     refuses parameters without dimension.
     """
 
+    stacked_weights = MappingProxyType({"query_key_value.weight": 3})
     off_diagonal: Tensor
+    use_kernel = True
+    """Whether a GPU takes its own kernel; it is switched off to compare the two."""
 
     def __init__(self, dim: int, heads: int, tokens: int, dropout: float) -> None:
         super().__init__()
@@ -93,12 +100,24 @@ class LocalitySelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
-        split = self.query_key_value(x).unflatten(-1, (3, self.heads, HEAD_WIDTH))
-        query, key, value = split.permute(2, 0, 3, 1, 4)  # each (B, h, T, 64)
+        return self.dropout(self.output(self.mix(self.query_key_value(x))))
+
+    def mix(self, packed: Tensor) -> Tensor:
+        """Attention itself: query, key and value side by side, (B, T, 3 h 64), to (B, T, h 64)."""
+        if packed.is_cuda and self.use_kernel:
+            from arch_space import locality_kernel
+
+            if locality_kernel.serves(packed):
+                return locality_kernel.locality_attention(packed, self.log_temperature, self.heads)
+        return self.mix_plainly(packed)
+
+    def mix_plainly(self, packed: Tensor) -> Tensor:
+        """The same by torch's own attention: anywhere, any number of tokens."""
+        query, key, value = packed.unflatten(-1, (3, self.heads, HEAD_WIDTH)).permute(2, 0, 3, 1, 4)  # (B, h, T, 64)
         # the product in the parameter's precision: in bfloat16 the temperature would learn in steps of 0.4 %
         query = (query * self.log_temperature.exp()).to(value.dtype)
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=self.off_diagonal, scale=1.0)
-        return self.dropout(self.output(mixed.transpose(1, 2).flatten(2)))
+        return mixed.transpose(1, 2).flatten(2)
 
 
 class Block(nn.Module):
@@ -106,6 +125,8 @@ class Block(nn.Module):
 
     The feed-forward after attention has the same name in both layouts, so that it starts equal for equal seeds.
     """
+
+    compiled_region = True
 
     def __init__(self, config: "ModelConfig") -> None:
         super().__init__()
@@ -127,6 +148,8 @@ class Block(nn.Module):
 
 class VitTiny(nn.Module):
     """(B, 3, S, S) -> logits (B, classes), read from the class token by LayerNorm and Linear."""
+
+    no_muon = frozenset({"head.weight"})
 
     def __init__(self, config: "ModelConfig") -> None:
         super().__init__()

@@ -82,8 +82,15 @@ class FFFConfig:
         return tokens * 2 * dim * self.neurons_used
 
 
+ALIGNED = 64
+"""Rows are padded by zeros to a multiple of this on a GPU: its matrix units starve on odd sizes such as 255."""
+
+
 class FFF(nn.Module):
     """The trees. Start: in-rows and biases uniform within +-D^-1/2, out-rows within +-((d+1) P)^-1/2."""
+
+    numbers: Tensor
+    levels_below: Tensor
 
     def __init__(self, dim: int, depth: int, trees: int, dense_rows: int) -> None:
         super().__init__()
@@ -94,6 +101,10 @@ class FFF(nn.Module):
         self.in_bias = nn.Parameter(torch.empty(trees * self.nodes))
         self.out_weight = nn.Parameter(torch.empty(trees * self.nodes, dim))
         self.dense = DenseRows(dim, dense_rows) if dense_rows else None
+        numbers = torch.arange(1, self.nodes + 1)
+        levels_below = torch.tensor([depth + 1 - number.bit_length() for number in range(1, self.nodes + 1)])
+        self.register_buffer("numbers", numbers, persistent=False)
+        self.register_buffer("levels_below", levels_below, persistent=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -106,22 +117,24 @@ class FFF(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Training form: (B, T, D) -> (B, T, D)."""
-        z = F.linear(x, self.in_weight, self.in_bias)
-        y = torch.matmul(F.gelu(z) * self.path_mask(z), self.out_weight)
+        missing = -len(self.in_bias) % ALIGNED if x.is_cuda else 0
+        z = F.linear(x, F.pad(self.in_weight, (0, 0, 0, missing)), F.pad(self.in_bias, (0, missing)))
+        visited = F.pad(self.path_mask(z[..., : len(self.in_bias)]), (0, missing))
+        y = torch.matmul(F.gelu(z) * visited, F.pad(self.out_weight, (0, 0, 0, missing)))
         return y if self.dense is None else y + self.dense(x)
 
     @torch.no_grad()
     def path_mask(self, z: Tensor) -> Tensor:
-        """Which nodes are visited, given all pre-activations: (..., P N) -> bool (..., P N)."""
-        right = z.unflatten(-1, (self.trees, self.nodes)) > 0
-        visited = torch.ones_like(right[..., :1])
-        levels = [visited]
-        for level in range(self.depth):
-            first = 2**level - 1
-            turn = right[..., first : 2 * first + 1]
-            visited = torch.stack((visited & ~turn, visited & turn), dim=-1).flatten(-2)
-            levels.append(visited)
-        return torch.cat(levels, dim=-1).flatten(-2)
+        """Which nodes are visited, given all pre-activations: (..., P N) -> bool (..., P N).
+
+        Walks to the leaf, then compares: node n (from 1) is on the path to leaf m where m, shifted right by the levels
+        between them, is n.
+        """
+        trees = z.unflatten(-1, (self.trees, self.nodes))
+        node = torch.ones_like(trees[..., :1], dtype=torch.long)  # counted from 1, so that children are 2n and 2n + 1
+        for _ in range(self.depth):
+            node = 2 * node + (trees.gather(-1, node - 1) > 0)
+        return ((node >> self.levels_below) == self.numbers).flatten(-2)
 
     def forward_conditional(self, x: Tensor) -> Tensor:
         """Conditional form: (..., D) -> (..., D), reading P (d + 1) in-rows and out-rows for a token."""
