@@ -8,7 +8,9 @@ the second, ...), whatever the batch size:
 2. the windows, crop_resized and seed: `uniform(0.25, 1)` for the areas, then `uniform(log 0.9, log 1.1)` for the logs
    of the aspects, both (images, 10), then `random((images, 2))` for the places;
    crop_pad: `integers(-4, 4 + 1, (images, 2))`;
-3. the flips: `random(images) < probability`, where the augmentation has a flip and the data set allows one.
+3. the flips, where the augmentation has a flip and the data set allows one: `random(images) < probability`; alternating
+   flips instead come from `default_rng(seed).random(images) < 0.5`, one for each image of the split, and turn over
+   with every epoch.
 """
 
 from __future__ import annotations
@@ -38,6 +40,8 @@ class Augmentation:
     """Pad by `PADDING`, then cut a random window of the full size."""
     flip: float = 0.0
     """Probability of a horizontal flip where the data set allows flips."""
+    alternate: bool = False
+    """Each image is flipped in every other epoch, so that two epochs show both sides (arXiv 2404.00498)."""
     normalise: bool = True
     """By mean and deviation of the training split; else only a division by 255."""
 
@@ -45,6 +49,7 @@ class Augmentation:
 AUGMENTATIONS = {
     "crop_resized": Augmentation(resize_window=True, flip=0.5),
     "crop_pad": Augmentation(pad_crop=True, flip=0.5),
+    "crop_pad_alternate": Augmentation(pad_crop=True, flip=0.5, alternate=True),
     "seed": Augmentation(resize_window=True, flip=0.3, normalise=False),
     "none": Augmentation(),
 }
@@ -80,7 +85,13 @@ def draw(name: str, seed: int, epoch: int, *, images: int, header: Header) -> Dr
     elif kind.pad_crop:
         start = rng.integers(-PADDING, PADDING + 1, (images, 2), dtype=np.int32)
         windows = np.concatenate([start, start + np.int32(header.image_size)], axis=1)
-    flips = (rng.random(images) < kind.flip).astype(np.int32) if kind.flip and header.flip else None
+    flips = None
+    if kind.flip and header.flip:
+        if kind.alternate:
+            drawn = (np.random.default_rng(seed).random(images)[order] < kind.flip) ^ (epoch % 2 == 0)
+        else:
+            drawn = rng.random(images) < kind.flip
+        flips = drawn.astype(np.int32)
     return Draws(order=order, windows=windows, flips=flips)
 
 

@@ -34,26 +34,31 @@ class TrialConfig:
     """Images per optimizer step, over all workers and accumulated micro-batches."""
     accumulation: int = 1
     """Micro-batches into which one optimizer step is cut; must divide `batch_size`."""
-    optimizer: Literal["adamw"] = "adamw"
+    optimizer: Literal["adamw", "sgd", "muon"] = "adamw"
+    """muon: matrices by Muon, the rest by AdamW. sgd: Nesterov momentum 0.9."""
     lr: float = 1e-3
-    """The schedule's highest learning rate."""
+    """The schedule's highest learning rate; muon's matrices move at the scale of AdamW's."""
     weight_decay: float = 0.05
-    """Decoupled decay (AdamW) of matrices; biases, norms, tokens and positions are not decayed."""
-    schedule: Literal["cosine", "onecycle"] = "cosine"
-    """cosine: linear warm-up, then to 0 over `epochs`. onecycle: up and down over `cycle_steps` optimizer steps."""
+    """Decay of matrices, decoupled but for sgd; biases, norms, tokens and positions are not decayed."""
+    schedule: Literal["cosine", "linear", "onecycle"] = "cosine"
+    """cosine, linear: warm-up, then to 0 over `epochs`. onecycle: up and down over `cycle_steps` optimizer steps."""
     warmup_epochs: float = 1.0
     cycle_steps: int = 4000
     """Length of `schedule=onecycle` in optimizer steps; unused by cosine."""
     clip_norm: float = 1.0
     """Largest global gradient norm; 0 clips nothing."""
     label_smoothing: float = 0.0
-    augment: Literal["crop_resized", "crop_pad", "seed", "none"] = "crop_resized"
+    augment: Literal["crop_resized", "crop_pad", "crop_pad_alternate", "seed", "none"] = "crop_resized"
     patience: int | None = None
     """Epochs without a lower validation loss after which the trial ends as `plateau`; none = never."""
     select: Literal["last", "best"] = "last"
     """The checkpoint that is kept and tested: of the last epoch, or of the highest validation accuracy."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """auto: bf16 (autocast over fp32 weights) on a GPU, fp32 on a CPU. A stored row never says auto."""
+    compile: bool = True
+    """On a GPU, train by compiled blocks as soon as their code is there and the rest of the trial repays loading it."""
+    deterministic: bool = False
+    """Only kernels that give the same bits in every run, never compiled: a replay on the same GPU is then exact."""
 
     def __post_init__(self) -> None:
         require(bool(self.data), "data", "must name a data set", self.data)

@@ -15,16 +15,22 @@ import torch.distributed as dist
 from torch import nn
 
 from trainer.config import TrialConfig
+from trainer.optimizer import build_optimizer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from deepspeed import DeepSpeedEngine
 
 
 def device_of(on_gpu: bool) -> torch.device:
     """The device of a trial in this process: the first GPU that it sees, or the CPU."""
     return torch.device("cuda", 0) if on_gpu else torch.device("cpu")
+
+
+def set_determinism(deterministic: bool) -> None:
+    """Kernels that give the same bits in every run, or an error where there is none; process-wide."""
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic)
 
 
 def start_process(device: torch.device) -> None:
@@ -79,25 +85,23 @@ def _silent_stderr() -> Iterator[None]:
         os.close(kept)
 
 
-def build_engine(
-    model: nn.Module, config: TrialConfig, factor_by_step: Callable[[int], float], device: torch.device
-) -> DeepSpeedEngine:
-    """The model with its optimizer and schedule under a DeepSpeed engine (ZeRO stage 0).
+def build_engine(model: nn.Module, config: TrialConfig, device: torch.device) -> DeepSpeedEngine:
+    """The model with its optimizer under a DeepSpeed engine (ZeRO stage 0).
 
     bf16 is autocast over fp32 weights: with `bf16.enabled` DeepSpeed would wrap the optimizer and lose the fused one.
+    The learning rate and the clipping are ours (`trainer.optimizer`, `trainer.step`): DeepSpeed's stall the GPU's queue.
     """
     start_process(device)
     import deepspeed
 
-    optimizer = build_optimizer(model, config, device)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor_by_step)
+    model = model.to(device)
     engine, *_ = deepspeed.initialize(
-        model=model.to(device),
-        optimizer=optimizer,
-        lr_scheduler=schedule,
+        model=model,
+        optimizer=build_optimizer(model, config, device),
         config=engine_settings(config),
         dist_init_required=False,
     )
+    engine.enable_backward_allreduce = False  # in a world of one it would copy all gradients to and fro
     return engine
 
 
@@ -106,30 +110,10 @@ def engine_settings(config: TrialConfig) -> dict[str, Any]:
     return {
         "train_micro_batch_size_per_gpu": config.micro_batch,
         "gradient_accumulation_steps": config.accumulation,
-        "gradient_clipping": config.clip_norm,
+        "gradient_clipping": 0.0,  # its default is 1
         "zero_optimization": {"stage": 0},
         "torch_autocast": {"enabled": config.precision == "bf16", "dtype": "bfloat16"},
         "steps_per_print": 10**9,  # its progress lines read the loss, which would stall the queue
         "wall_clock_breakdown": False,
+        "timers": {"throughput": {"enabled": False}},  # on by default, and waits for the GPU twice a step
     }
-
-
-def build_optimizer(model: nn.Module, config: TrialConfig, device: torch.device) -> torch.optim.Optimizer:
-    """torch's own fused AdamW (arXiv 1711.05101): needs no compiler, unlike DeepSpeed's.
-
-    Matrices are decayed; vectors and what a module names in `no_weight_decay` (tokens, positions) are not.
-    """
-    exempt = {
-        f"{prefix}.{name}" if prefix else name
-        for prefix, module in model.named_modules()
-        for name in getattr(module, "no_weight_decay", ())
-    }
-    decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        (plain if parameter.ndim < 2 or name in exempt else decayed).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.lr, fused=True)

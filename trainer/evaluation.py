@@ -40,10 +40,12 @@ def evaluate(
     device: torch.device,
     precision: str,
     on_batch: Callable[[int], None] = lambda images: None,
+    whole_batches: bool = False,
 ) -> Evaluation:
     """Evaluate `model` on every batch; reads the device once, at the end. Leaves the model in training mode if it was.
 
-    `on_batch` is told the number of images of each batch, for a progress bar.
+    `on_batch` is told the number of images of each batch, for a progress bar. With `whole_batches` a short batch is
+    filled up by blank images, for a model that was compiled for `EVALUATION_BATCH` of them.
     """
     was_training = model.training
     model.eval()
@@ -52,7 +54,9 @@ def evaluate(
     predicted = []
     with autocast(device, precision):
         for images, labels in batches:
-            logits = model(images).float()
+            blank = EVALUATION_BATCH - len(images) if whole_batches else 0
+            padded = F.pad(images, (0, 0, 0, 0, 0, 0, 0, blank)) if blank else images
+            logits = model(padded)[: len(images)].float()
             loss += F.cross_entropy(logits, labels, reduction="sum").double()
             classes = logits.argmax(dim=1)
             correct += (classes == labels).sum()

@@ -16,14 +16,22 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
 def factor_by_step(config: TrialConfig, steps_an_epoch: int) -> Callable[[int], float]:
     """A function from the optimizer step (from 0) to the factor of `config.lr` that this step uses.
 
-    DeepSpeed steps a client's scheduler once an optimizer step, not once an epoch or micro-batch, so all lengths here
-    are in optimizer steps.
+    The rate changes once an optimizer step, not once an epoch or micro-batch, so all lengths here are in steps.
     """
     if config.schedule == "onecycle":
         return lambda step: onecycle(step, config.cycle_steps)
     warmup = round(config.warmup_epochs * steps_an_epoch)
     total = config.epochs * steps_an_epoch
+    if config.schedule == "linear":
+        return lambda step: warmup_linear(step, warmup, total)
     return lambda step: warmup_cosine(step, warmup, total)
+
+
+def warmup_linear(step: int, warmup: int, total: int) -> float:
+    """Linear from 1/warmup to 1, then linear to 0 at `total` (decay to zero: arXiv 2502.15938)."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return max(0.0, (total - step) / max(1, total - warmup))
 
 
 def warmup_cosine(step: int, warmup: int, total: int) -> float:

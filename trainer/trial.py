@@ -7,8 +7,9 @@
 
 The same code runs under Tune, in `trainer.run`, in `trainer.replay` and in tests; it knows none of them.
 
-What a kill may cost: nothing that was reported. `last.pt` holds the reports of all its epochs, so a trial that comes
-back hands out again what its receiver may have missed (from epoch `reported + 1`) and goes on, bit for bit on a CPU.
+What a kill may cost: nothing that was reported. `last.pt` is written beside the training and holds the reports of all its
+epochs. A trial that comes back hands out again what its receiver may have missed (from epoch `reported + 1`), trains
+silently again what its receiver has but the file has not, and goes on, bit for bit on a CPU.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,15 +28,20 @@ import torch.nn.functional as F
 from arch_space.initialise import initialise
 from results.rows import EpochRow
 from trainer import checkpoint
+from trainer.background import Writer
 from trainer.board import Board
+from trainer.compiled import Compilation, compile_regions
 from trainer.config import TrialConfig
 from trainer.dataset import Dataset
-from trainer.engine import build_engine
+from trainer.engine import build_engine, set_determinism
 from trainer.evaluation import EVALUATION_BATCH, Evaluation, evaluate
 from trainer.input_pipeline import EvalLoader, TrainLoader
+from trainer.optimizer import set_rate
 from trainer.report import Report, Status
 from trainer.resolve import cached_dataset
 from trainer.schedule import factor_by_step, steps_per_epoch
+from trainer.step import EngineStep, GraphedStep
+from trainer.stopwatch import Stopwatch
 
 
 class Trial:
@@ -46,6 +52,7 @@ class Trial:
         folder: the trial's own; made here. A checkpoint in it is taken up.
         reported: how many epochs the receiver of the reports has already; later ones are handed out again.
         dataset: where it is not the one that `config.data` names.
+        variants: files of feed-forward kinds outside the package, for the process that compiles.
         on_batch: called with the number of images after every micro-batch of training, for a progress bar.
     Raises:
         InputError: data that are missing or damaged; a checkpoint that is damaged or of another trial.
@@ -60,6 +67,7 @@ class Trial:
         threads: int,
         reported: int = 0,
         dataset: Dataset | None = None,
+        variants: Sequence[str] = (),
         on_batch: Callable[[int], None] = lambda images: None,
     ) -> None:
         self._began = time.perf_counter()
@@ -67,14 +75,16 @@ class Trial:
         self._reported, self._on_batch = reported, on_batch
         folder.mkdir(parents=True, exist_ok=True)
         torch.set_num_threads(threads)
+        set_determinism(config.deterministic)
         self.dataset = dataset if dataset is not None else cached_dataset(config.data)
 
         model = config.model.build()
         initialise(model, config.seed)
         self.steps_an_epoch = steps_per_epoch(len(self.dataset.train), config.batch_size)
         self._factor = factor_by_step(config, self.steps_an_epoch)
-        self._engine = build_engine(model, config, self._factor, device)
+        self._engine = build_engine(model, config, device)
         self._model, self._optimizer = model, self._engine.optimizer
+        self._writer = Writer(device)
         torch.manual_seed(config.seed)  # dropout draws from here on
 
         self.history: list[Report] = []
@@ -85,7 +95,16 @@ class Trial:
             self._resume(folder / checkpoint.LAST)
         checkpoint.remove_other_bests(folder, self._best_epoch)
 
-        self._train_loader = TrainLoader(
+        on_gpu = device.type == "cuda"
+        # what a compiler chooses by timing it may choose differently tomorrow
+        wanted = on_gpu and config.compile and not config.deterministic
+        self._compilation = Compilation(config, wanted=wanted, variants=tuple(variants))
+        self._compiled = False
+        self._compilation.start_beside(self._images_left)
+        self._engine_step = EngineStep(self._engine, self._loss, config.clip_norm, device)
+        self._step: EngineStep | GraphedStep = GraphedStep(self._engine_step) if on_gpu else self._engine_step
+
+        self.train_loader = TrainLoader(
             self.dataset.train,
             dataset=self.dataset,
             batch_size=config.micro_batch,
@@ -119,15 +138,24 @@ class Trial:
         """Reports that the receiver may lack, then a new epoch each, up to the trial's end."""
         yield from self.history[self._reported :]
         while not self.ended:
-            yield self._next_epoch()
+            report = self._next_epoch()
+            if report.row.epoch > self._reported or report.ended:
+                yield report
 
     def close(self) -> None:
-        """Free what the trial holds, so that the process can train the next one."""
+        """Free what the trial holds, so that the process can train the next one; the checkpoint is on disk then."""
+        try:
+            self._writer.wait()
+        finally:
+            self._free()
+
+    def _free(self) -> None:
         self._board.close()
-        self._train_loader.close()
+        self._step.close()
+        self.train_loader.close()
         self._val_loader.close()
         self._engine.destroy()
-        del self._engine, self._optimizer, self._model
+        del self._step, self._engine_step, self._engine, self._optimizer, self._model
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -136,11 +164,15 @@ class Trial:
 
     def _next_epoch(self) -> Report:
         epoch = self.epoch + 1
-        start = time.perf_counter()
-        train_loss = self._train()
-        trained = time.perf_counter()
-        validation = self._evaluate(self._val_loader)
-        validated = time.perf_counter()
+        self._take_up_compiled()
+        watch = Stopwatch(self.device)
+        watch.mark()
+        total = self._train(epoch)
+        watch.mark()
+        validation = self._evaluate(self._val_loader)  # reads the device; nothing before does
+        watch.mark()
+        train_loss = total.item() / (self.steps_an_epoch * self.config.accumulation)
+        train_seconds, val_seconds = watch.intervals()
 
         row = EpochRow(
             epoch=epoch,
@@ -148,40 +180,56 @@ class Trial:
             val_loss=validation.loss,
             val_acc=validation.accuracy,
             lr=self.config.lr * self._factor(epoch * self.steps_an_epoch - 1),  # of the epoch's last step
-            train_seconds=trained - start,
-            val_seconds=validated - trained,
-            images_per_second=self.steps_an_epoch * self.config.batch_size / (trained - start),
-            extra={},
+            train_seconds=train_seconds,
+            val_seconds=val_seconds,
+            images_per_second=self.steps_an_epoch * self.config.batch_size / train_seconds,
+            extra={"compiled": True} if self._compiled else {},
         )
         if not math.isfinite(train_loss) or not math.isfinite(validation.loss):
             return self._report(row, "diverged")
-        self._note_best(row)
+        is_best = self._note_best(row)
         status: Status = "running"
         if epoch >= self.config.epochs:
             status = "finished"
         elif self.config.patience is not None and epoch - self._lowest_epoch >= self.config.patience:
             status = "plateau"
         report = self._report(row, status, None if status == "running" else self._finish(epoch, validation))
-        self._save_last()
+        self._save_last(is_best=is_best)
         return report
 
-    def _train(self) -> float:
-        """One epoch of training; the mean loss, read from the device once."""
+    @property
+    def _images_left(self) -> int:
+        return (self.config.epochs - self.epoch) * self.steps_an_epoch * self.config.batch_size
+
+    def _take_up_compiled(self) -> None:
+        """Compiled blocks from this epoch on, where their code is there by now and the rest of the trial repays it."""
+        if self._compiled or not self._compilation.repays(self._images_left):
+            return
+        compile_regions(self._model)
+        self._compilation.taken_up()
+        self._compiled = True
+        if isinstance(self._step, GraphedStep):
+            self._step.close()
+            self._step = GraphedStep(self._engine_step)
+
+    def _train(self, epoch: int) -> torch.Tensor:
+        """One epoch of training; the sum of all losses, on the device."""
         self._engine.train()
-        total = torch.zeros((), device=self.device)
-        for images, labels in self._train_loader.epoch():
-            loss = self._loss(self._engine(images), labels)
-            self._engine.backward(loss)
-            self._engine.step()
-            total += loss.detach()
-            self._on_batch(len(labels))
-        return total.item() / (self.steps_an_epoch * self.config.accumulation)
+        self._engine_step.total.zero_()
+        first = (epoch - 1) * self.steps_an_epoch
+        micro_batches = self.train_loader.epoch()
+        groups = zip(*[micro_batches] * self.config.accumulation, strict=True)
+        for step, batches in enumerate(groups, start=first):
+            set_rate(self._optimizer, self.config.lr * self._factor(step))
+            self._step(batches)
+            self._on_batch(self.config.batch_size)
+        return self._engine_step.total
 
     def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(logits.float(), labels, label_smoothing=self.config.label_smoothing)
 
     def _evaluate(self, loader: EvalLoader) -> Evaluation:
-        return evaluate(self._model, loader, self.device, self.config.precision)
+        return evaluate(self._model, loader, self.device, self.config.precision, whole_batches=self._compiled)
 
     def _eval_loader(self, split: Literal["val", "test"]) -> EvalLoader:
         return EvalLoader(
@@ -212,42 +260,57 @@ class Trial:
 
     # checkpoints
 
-    def _note_best(self, row: EpochRow) -> None:
+    def _note_best(self, row: EpochRow) -> bool:
+        """Whether the epoch has the highest validation accuracy so far."""
         if row.val_loss is not None and row.val_loss < self._lowest_loss:
             self._lowest_loss, self._lowest_epoch = row.val_loss, row.epoch
-        if row.val_acc is not None and row.val_acc > self._best_acc:
-            self._best_acc, self._best_epoch = row.val_acc, row.epoch
-            checkpoint.save(checkpoint.best_path(self.folder, row.epoch), self._weights(row.epoch))
+        if row.val_acc is None or row.val_acc <= self._best_acc:
+            return False
+        self._best_acc, self._best_epoch = row.val_acc, row.epoch
+        return True
 
     def _weights(self, epoch: int) -> dict[str, Any]:
         return {"flat": self.config.to_flat(), "epoch": epoch, "model": self._model.state_dict()}
 
-    def _save_last(self) -> None:
-        """After the best of this epoch was written and before older bests go: a kill in between loses neither."""
+    def _save_last(self, *, is_best: bool) -> None:
+        """Have `last.pt` written, and a best epoch's own file where `select` may want it, while training goes on.
+
+        A slow disk costs no time: where the last one is still being written, this epoch goes without, unless it is a
+        best one or the end, which is on disk before it is reported.
+        """
+        wanted = is_best and self.config.select == "best"
+        if self._writer.busy and not wanted and not self.ended:
+            return
         rng = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             rng["cuda"] = torch.cuda.get_rng_state(self.device)
-        checkpoint.save(
-            self.folder / checkpoint.LAST,
-            {
-                **self._weights(self.epoch),
-                "optimizer": self._optimizer.state_dict(),
-                "schedule": self._engine.lr_scheduler.state_dict(),
-                "rng": rng,
-                "history": [report.to_plain() for report in self.history],
-                "best": (self._best_epoch, self._best_acc, self._lowest_epoch, self._lowest_loss),
-                "wall_seconds": self._wall_seconds(),
-            },
-        )
-        checkpoint.remove_other_bests(self.folder, self._best_epoch)
+        weights = self._weights(self.epoch)
+        rest = {
+            "optimizer": self._optimizer.state_dict(),
+            "rng": rng,
+            "history": [report.to_plain() for report in self.history],
+            "best": (self._best_epoch, self._best_acc, self._lowest_epoch, self._lowest_loss),
+            "wall_seconds": self._wall_seconds(),
+        }
+        best_epoch = self._best_epoch
+
+        def write(content: dict[str, Any]) -> None:
+            # the best first, former bests last: a kill in between loses neither
+            if wanted:
+                checkpoint.save(checkpoint.best_path(self.folder, best_epoch), content["weights"])
+            checkpoint.save(self.folder / checkpoint.LAST, {**content["weights"], **content["rest"]})
+            checkpoint.remove_other_bests(self.folder, best_epoch)
+
+        self._writer.start({"weights": weights, "rest": rest}, write)
+        if self.ended:
+            self._writer.wait()
 
     def _resume(self, path: Path) -> None:
-        parts = ("optimizer", "schedule", "rng", "history", "best", "wall_seconds")
+        parts = ("optimizer", "rng", "history", "best", "wall_seconds")
         content = checkpoint.load(path, self.device, needed=parts)
         checkpoint.require_same_trial(content, self.config, path)
         checkpoint.load_weights(self._model, content, path)
         self._optimizer.load_state_dict(content["optimizer"])
-        self._engine.lr_scheduler.load_state_dict(content["schedule"])
         torch.set_rng_state(content["rng"]["cpu"].cpu())
         if "cuda" in content["rng"]:
             torch.cuda.set_rng_state(content["rng"]["cuda"].cpu(), self.device)
@@ -260,6 +323,7 @@ class Trial:
         validation = last
         weights = self._weights(epoch)
         if self.config.select == "best" and self._best_epoch != epoch:
+            self._writer.wait()
             path = checkpoint.best_path(self.folder, self._best_epoch)
             weights = checkpoint.load(path, self.device)
             checkpoint.load_weights(self._model, weights, path)

@@ -63,7 +63,9 @@ def test_windows_of_pad_crop_move_by_up_to_four_pixels_each_way_alike(header):
         assert (np.abs(counts / 20_000 - 1 / 9) < 0.01).all()
 
 
-@pytest.mark.parametrize(("name", "share"), [("crop_resized", 0.5), ("crop_pad", 0.5), ("seed", 0.3)])
+@pytest.mark.parametrize(
+    ("name", "share"), [("crop_resized", 0.5), ("crop_pad", 0.5), ("crop_pad_alternate", 0.5), ("seed", 0.3)]
+)
 def test_flips_have_their_share(header, name, share):
     flips = draw(name, 0, 1, images=20_000, header=header).flips
     assert flips is not None
@@ -120,6 +122,20 @@ def test_normalisation_is_that_of_the_data_but_for_seed(digits):
 
 def test_an_unknown_augmentation_is_refused_with_the_known_ones(digits):
     with pytest.raises(
-        InputError, match="\"augment\" must be one of crop_resized, crop_pad, seed, none, but got 'crop'"
+        InputError,
+        match="\"augment\" must be one of crop_resized, crop_pad, crop_pad_alternate, seed, none, but got 'crop'",
     ):
         draw("crop", 0, 1, images=10, header=digits)
+
+
+def test_alternating_flips_show_each_image_from_both_sides_in_two_epochs(digits):
+    header = replace(digits, flip=True)
+    by_image = []
+    for epoch in (1, 2, 3):
+        draws = draw("crop_pad_alternate", 5, epoch, images=500, header=header)
+        flips = np.empty(500, np.int32)
+        flips[draws.order] = draws.flips
+        by_image.append(flips)
+    assert (by_image[0] + by_image[1] == 1).all()
+    assert (by_image[0] == by_image[2]).all()
+    assert 200 < by_image[0].sum() < 300

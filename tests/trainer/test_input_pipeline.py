@@ -56,7 +56,7 @@ def naive(data: Dataset, draws: Draws, augment: str, place: int) -> np.ndarray:
     image = data.train.images[draws.order[place]].astype(np.float64)
     if draws.windows is not None:
         top, left, bottom, right = draws.windows[place]
-        if augment == "crop_pad":
+        if augment.startswith("crop_pad"):
             image = np.pad(image, ((4, 4), (4, 4), (0, 0)))[top + 4 : bottom + 4, left + 4 : right + 4]
         else:
             channels = [Image.fromarray(image[..., c].astype(np.float32)) for c in range(3)]
@@ -202,7 +202,7 @@ def test_forty_loaders_one_after_another_leave_no_threads_files_or_memory(data):
 
     def use(count: int) -> tuple[int, int, int]:
         for number in range(count):
-            train = loader(data, tuple(AUGMENTATIONS)[number % 4])
+            train = loader(data, tuple(AUGMENTATIONS)[number % len(AUGMENTATIONS)])
             whole(train.epoch())
             train.close()
         gc.collect()

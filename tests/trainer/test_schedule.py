@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from trainer.config import TrialConfig
-from trainer.schedule import factor_by_step, onecycle, steps_per_epoch, warmup_cosine
+from trainer.schedule import factor_by_step, onecycle, steps_per_epoch, warmup_cosine, warmup_linear
 
 
 def test_an_epoch_is_its_whole_batches():
@@ -21,6 +21,13 @@ def test_warmup_rises_linearly_to_the_highest_rate_and_cosine_falls_towards_zero
     assert factors[8] == pytest.approx(0.5)
     assert factors == sorted(factors[:5]) + sorted(factors[5:], reverse=True)
     assert 0 < factors[-1] < 0.05
+
+
+def test_linear_decay_ends_one_step_above_zero():
+    factors = [warmup_linear(step, warmup=2, total=10) for step in range(11)]
+    assert factors == pytest.approx([0.5, 1, 1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8, 0])
+    config = TrialConfig(epochs=10, warmup_epochs=0.0, schedule="linear")
+    assert factor_by_step(config, steps_an_epoch=50)(250) == 0.5
 
 
 def test_lengths_in_epochs_become_optimizer_steps_once():

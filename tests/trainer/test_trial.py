@@ -193,3 +193,22 @@ def test_the_stored_loss_is_what_an_evaluation_of_the_checkpoint_finds(tmp_path)
     loader.close()
     assert result.loss == reports[-1].row.val_loss
     assert result.accuracy == reports[-1].row.val_acc
+
+
+def test_epochs_that_were_reported_but_not_yet_written_are_trained_again_in_silence(tmp_path, monkeypatch):
+    """A kill while the disk lags behind: the store has three epochs, the file one."""
+    config = config_of(epochs=5)
+    whole = curve(train(config, tmp_path / "whole"))
+    save, saved = checkpoint.save, []
+
+    def first_alone(path, content):
+        if path.name == checkpoint.LAST:
+            saved.append(path)
+            if len(saved) > 1:
+                return
+        save(path, content)
+
+    with monkeypatch.context() as lagging:
+        lagging.setattr(checkpoint, "save", first_alone)
+        assert curve(train(config, tmp_path / "cut", epochs=3)) == whole[:3]
+    assert curve(train(config, tmp_path / "cut", reported=3)) == whole[3:]

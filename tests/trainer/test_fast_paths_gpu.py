@@ -1,0 +1,100 @@
+"""Every fast path of a trial on a GPU against its slow twin: recorded against called, compiled against eager."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from trainer import compiled
+from trainer.evaluate import app as evaluate_app  # noqa: F401  # the command must load beside the fast paths
+from trainer.resolve import resolve
+from trainer.step import GraphedStep
+from trainer.trial import Trial
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")]
+GPU = torch.device("cuda", 0)
+SMALL = {"data": "digits", "patch": 8, "dim": 64, "depth": 2, "heads": 2, "batch_size": 128, "epochs": 4, "lr": 2e-3}
+
+
+@pytest.fixture(autouse=True)
+def _data(digits):
+    """The session's packed digits."""
+
+
+def curve(config, folder, *, graphed=True, epochs=None):
+    trial = Trial(config, folder, device=GPU, threads=1)
+    if not graphed:
+        trial._step = trial._engine_step
+    said = []
+    for report in trial.reports():
+        said.append((report.row.train_loss, report.row.val_loss, report.row.val_acc))
+        if len(said) == epochs:
+            break
+    extra = report.row.extra
+    trial.close()
+    return said, extra
+
+
+def config_of(**changes):
+    return resolve({**SMALL, **changes}, on_gpu=True)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "muon"])
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_a_recorded_step_computes_what_the_called_one_computes(tmp_path, optimizer, accumulation):
+    config = config_of(optimizer=optimizer, accumulation=accumulation, dropout=0.1)
+    recorded, _ = curve(config, tmp_path / "recorded")
+    called, _ = curve(config, tmp_path / "called", graphed=False)
+    for one, other in zip(recorded, called, strict=True):
+        assert one == pytest.approx(other, rel=0.02, abs=0.02)
+    assert recorded[-1][0] < recorded[0][0]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "muon"])
+def test_a_deterministic_trial_comes_back_bit_for_bit_also_when_it_was_cut(tmp_path, optimizer):
+    config = config_of(optimizer=optimizer, deterministic=True, dropout=0.1)
+    whole, _ = curve(config, tmp_path / "whole")
+    again, _ = curve(config, tmp_path / "again")
+    assert again == whole
+    curve(config, tmp_path / "cut", epochs=2)
+    trial = Trial(config, tmp_path / "cut", device=GPU, threads=1)
+    rest = [(r.row.train_loss, r.row.val_loss, r.row.val_acc) for r in trial.reports()]
+    trial.close()
+    assert rest[-2:] == whole[2:]
+
+
+@pytest.mark.parametrize("flat", [{}, {"ffn": "fff", "ffn.fff.depth": 3, "ffn.fff.trees": 2, "layout": "pair"}])
+def test_compiled_blocks_learn_what_eager_ones_learn(tmp_path, flat, monkeypatch):
+    monkeypatch.setattr(compiled, "REPAYS", 1)
+    config = config_of(dropout=0.0, **flat)
+    done = subprocess.run(
+        [sys.executable, "-m", "trainer.compiled", json.dumps(config.to_flat())], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    fast, extra = curve(config, tmp_path / "fast")
+    assert extra == {"compiled": True}
+    slow, extra = curve(config_of(dropout=0.0, compile=False, **flat), tmp_path / "slow")
+    assert extra == {}
+    for one, other in zip(fast, slow, strict=True):
+        assert one == pytest.approx(other, rel=0.05, abs=0.05)
+
+
+def test_a_kind_that_waits_for_the_gpu_is_trained_by_calls(tmp_path, monkeypatch):
+    """A recording cannot hold a kind which reads a value on the host."""
+    from arch_space.ffn.mlp import MLP
+
+    honest = MLP.forward
+
+    def reads(self, x):
+        assert x.float().sum().item() == x.float().sum().item()
+        return honest(self, x)
+
+    monkeypatch.setattr(MLP, "forward", reads)
+    trial = Trial(config_of(compile=False), tmp_path, device=GPU, threads=1)
+    losses = [report.row.train_loss for report in trial.reports()]
+    assert isinstance(trial._step, GraphedStep)
+    assert trial._step.refused is not None
+    trial.close()
+    assert losses[-1] < losses[0]

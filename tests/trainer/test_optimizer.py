@@ -1,0 +1,103 @@
+"""Which optimizer moves which parameter, and Muon against torch's own."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from arch_space.initialise import initialise
+from trainer.config import TrialConfig
+from trainer.muon import Muon
+from trainer.optimizer import build_optimizer, set_rate
+
+CPU = torch.device("cpu")
+SMALL = {"dim": 16, "depth": 2, "heads": 1, "patch": 16, "dropout": 0.0}
+
+
+def small_model(config):
+    model = config.model.build()
+    initialise(model, 0)
+    return model
+
+
+def torch_muon(matrices, lr, weight_decay):
+    return torch.optim.Muon(
+        matrices, lr=lr, weight_decay=weight_decay, momentum=0.95, nesterov=True, adjust_lr_fn="match_rms_adamw"
+    )
+
+
+def test_muon_steps_as_torch_does():
+    torch.manual_seed(0)
+    ours = [nn.Parameter(torch.randn(shape)) for shape in ((8, 12), (8, 12), (12, 8), (5, 5))]
+    theirs = copy.deepcopy(ours)
+    vector = nn.Parameter(torch.zeros(3))
+    mine = Muon([(p, 1) for p in ours], [{"params": [vector]}], lr=1e-2, weight_decay=0.1)
+    reference = torch_muon(theirs, 1e-2, 0.1)
+    for step in range(5):
+        set_rate(mine, 1e-2 / (step + 1))
+        set_rate(reference, 1e-2 / (step + 1))
+        for a, b in zip(ours, theirs, strict=True):
+            a.grad = torch.randn_like(a)
+            b.grad = a.grad.clone()
+        mine.step()
+        reference.step()
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_matrices_stacked_in_rows_move_as_if_each_stood_alone():
+    torch.manual_seed(0)
+    stacked = nn.Parameter(torch.randn(12, 6))
+    alone = [nn.Parameter(part.clone()) for part in stacked.detach().chunk(3)]
+    vector = nn.Parameter(torch.zeros(3))
+    one = Muon([(stacked, 3)], [{"params": [vector]}], lr=1e-2, weight_decay=0.1)
+    other = torch_muon(alone, 1e-2, 0.1)
+    stacked.grad = torch.randn_like(stacked)
+    for parameter, grad in zip(alone, stacked.grad.chunk(3), strict=True):
+        parameter.grad = grad.clone()
+    one.step()
+    other.step()
+    torch.testing.assert_close(stacked, torch.cat(alone), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "muon"])
+def test_the_state_of_an_optimizer_comes_back_bit_for_bit(name):
+    config = TrialConfig.from_flat({**SMALL, "optimizer": name})
+    images, model = torch.randn(4, 3, 32, 32), small_model(config)
+    optimizer = build_optimizer(model, config, CPU)
+
+    def step(of, by):
+        of.zero_grad()
+        of(images).square().mean().backward()
+        by.step()
+
+    for _ in range(2):
+        step(model, optimizer)
+    second = copy.deepcopy(model)
+    again = build_optimizer(second, config, CPU)
+    again.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    set_rate(optimizer, 3e-3)
+    set_rate(again, 3e-3)
+    step(model, optimizer)
+    step(second, again)
+    for (key, one), other in zip(model.named_parameters(), second.parameters(), strict=True):
+        assert torch.equal(one, other), key
+
+
+def test_muon_takes_the_matrices_alone():
+    config = TrialConfig.from_flat({**SMALL, "optimizer": "muon"})
+    model = small_model(config)
+    optimizer = build_optimizer(model, config, CPU)
+    by_adamw = {id(p) for group in optimizer.adamw.param_groups for p in group["params"]}
+    by_muon = {id(p) for group in optimizer.param_groups for p in group["params"]} - by_adamw
+    named = dict(model.named_parameters())
+    assert len(by_adamw) + len(by_muon) == len(named)
+    for name, parameter in named.items():
+        if id(parameter) in by_muon:
+            assert parameter.ndim == 2, name
+    assert id(named["head.weight"]) in by_adamw
+    assert sum("query_key_value.weight" in name and id(p) in by_muon for name, p in named.items()) == 2
+    assert all(
+        group["weight_decay"] == 0 for group in optimizer.adamw.param_groups for p in group["params"] if p.ndim < 2
+    )

@@ -1,0 +1,74 @@
+"""The optimizer of a trial: which parameters are decayed, which are matrices for Muon, and the rate of each step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainer.config import TrialConfig
+from trainer.muon import Muon
+
+
+def build_optimizer(model: nn.Module, config: TrialConfig, device: torch.device) -> torch.optim.Optimizer:
+    """torch's own fused optimizers, which need no compiler, unlike DeepSpeed's; Muon as in `trainer.muon`.
+
+    - adamw: arXiv 1711.05101.
+    - sgd: Nesterov momentum 0.9; its weight decay is added to the gradient, as is usual.
+    - muon: matrices by Muon; vectors, and what a module names in `no_weight_decay` or `no_muon`, by AdamW.
+
+    Matrices are decayed; vectors and what a module names in `no_weight_decay` (tokens, positions) are not.
+    """
+    on_gpu = device.type == "cuda"
+    # a graph on the GPU reads the rate where it lies, so it must lie in a tensor
+    lr: float | Tensor = torch.tensor(config.lr, device=device) if on_gpu else config.lr
+    exempt, no_muon = _named(model, "no_weight_decay"), _named(model, "no_muon")
+    stacked = _stacked(model)
+    matrices: list[tuple[nn.Parameter, int]] = []
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        if parameter.ndim < 2 or name in exempt:
+            plain.append(parameter)
+        elif config.optimizer == "muon" and parameter.ndim == 2 and name not in no_muon:
+            matrices.append((parameter, stacked.get(name, 1)))
+        else:
+            decayed.append(parameter)
+    groups: list[dict[str, Any]] = [
+        {"params": parameters, "weight_decay": decay}
+        for parameters, decay in ((decayed, config.weight_decay), (plain, 0.0))
+        if parameters
+    ]
+    if config.optimizer == "muon":
+        return Muon(matrices, groups, lr=lr, weight_decay=config.weight_decay, capturable=on_gpu)
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True, fused=True)
+    return torch.optim.AdamW(groups, lr=lr, fused=True, capturable=on_gpu)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """The learning rate of the next step, for all groups; without waiting for the GPU."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
+
+
+def _named(model: nn.Module, attribute: str) -> set[str]:
+    """Full names of the parameters that modules list in this attribute of theirs."""
+    return {_join(prefix, name) for prefix, module in model.named_modules() for name in getattr(module, attribute, ())}
+
+
+def _stacked(model: nn.Module) -> dict[str, int]:
+    """Full names of the parameters that hold several matrices in their rows, from the modules' `stacked_weights`."""
+    return {
+        _join(prefix, name): pieces
+        for prefix, module in model.named_modules()
+        for name, pieces in getattr(module, "stacked_weights", {}).items()
+    }
+
+
+def _join(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name
