@@ -120,20 +120,25 @@ def compile_to_disk(config: TrialConfig) -> None:
     torch.cuda.synchronize()
 
 
-def _main(flat: str, *variants: str) -> None:
-    from trainer.config import TrialConfig
-    from trainer.resolve import discover_variants
-
-    discover_variants(variants)
-    config = TrialConfig.from_flat(json.loads(flat))
+def compile_and_note(config: TrialConfig) -> None:
+    """`compile_to_disk`, and the note by which trials of these shapes find the code from then on."""
     key = _key(config)
     try:
         compile_to_disk(config)
+        _note(key, "ready").parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=_note(key, "ready").parent, delete=False) as file:
             file.write(b"compiled code for these shapes is in this folder\n")
         os.replace(file.name, _note(key, "ready"))
     finally:
         _note(key, "claimed").unlink(missing_ok=True)
+
+
+def _main(flat: str, *variants: str) -> None:
+    from trainer.config import TrialConfig
+    from trainer.resolve import discover_variants
+
+    discover_variants(variants)
+    compile_and_note(TrialConfig.from_flat(json.loads(flat)))
 
 
 if __name__ == "__main__":

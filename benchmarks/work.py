@@ -1,0 +1,36 @@
+"""What is timed: the flat dictionary of a trial, and data in the proportions of the predecessor's epoch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from trainer.config import Flat, TrialConfig
+from trainer.dataset import Dataset, Split
+from trainer.resolve import cached_dataset, resolve
+
+SMALL: Flat = {"data": "digits", "patch": 16, "dim": 16, "depth": 1, "heads": 1, "batch_size": 128}
+"""On a CPU: small enough to see that a benchmark works."""
+
+
+def trial_config(changes: Flat, *, epochs: int) -> TrialConfig:
+    """vit_tiny on CIFAR-10 as `experiments/fast.py` trains it, on a GPU; `SMALL` on a CPU."""
+    from experiments.fast import fast
+
+    on_gpu = torch.cuda.is_available()
+    base = {**fast().base, "ffn": "mlp", **({} if on_gpu else SMALL), **changes}
+    base["epochs"] = max(epochs, int(base["epochs"] or 0))
+    return resolve(base, on_gpu=on_gpu)
+
+
+def full_dataset(name: str) -> Dataset:
+    """Training and validation images as one training split, and the test images as validation: 50,000 and 10,000."""
+    data = cached_dataset(name)
+
+    def joined(one: Split, other: Split) -> Split:
+        fields = ("images", "labels", "source_index")
+        return Split(**{name: np.concatenate([getattr(one, name), getattr(other, name)]) for name in fields})
+
+    return replace(data, train=joined(data.train, data.val), val=data.test)
