@@ -13,7 +13,11 @@ import importlib, pkgutil, sys
 package, *unwanted = sys.argv[1:]
 for module in pkgutil.walk_packages(importlib.import_module(package).__path__, package + "."):
     if not module.name.endswith("__main__"):
-        importlib.import_module(module.name)
+        try:
+            importlib.import_module(module.name)
+        except ModuleNotFoundError as error:
+            if error.name != "triton":  # comes with torch for GPUs, and is imported only there
+                raise
 loaded = [name for name in unwanted if name in sys.modules]
 sys.exit(f"{package} loads {', '.join(loaded)}" if loaded else 0)
 """

@@ -14,6 +14,7 @@ silently again what its receiver has but the file has not, and goes on, bit for 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
 import time
@@ -145,7 +146,10 @@ class Trial:
     def close(self) -> None:
         """Free what the trial holds, so that the process can train the next one; the checkpoint is on disk then."""
         try:
-            self._writer.wait()
+            # where the driver has removed the files of a trial that it stopped, or the disk is full: what is not
+            # written is trained again, and the worker is free for the next trial
+            with contextlib.suppress(OSError):
+                self._writer.wait()
         finally:
             self._free()
 
@@ -302,7 +306,7 @@ class Trial:
             checkpoint.remove_other_bests(self.folder, best_epoch)
 
         self._writer.start({"weights": weights, "rest": rest}, write)
-        if self.ended:
+        if self.ended or self.device.type == "cpu":  # on a CPU it would take the cores from the training
             self._writer.wait()
 
     def _resume(self, path: Path) -> None:
