@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from nvidia.dali import fn, pipeline_def, types
 from PIL import Image
+from torch.utils.dlpack import from_dlpack
 
 from arch_space.initialise import initialise
 from benchmarks.work import full_dataset
@@ -44,7 +45,7 @@ def _pipeline(files: list[np.ndarray], labels: np.ndarray, size: int, *, augment
         place = order[info.idx_in_epoch % len(files)]
         return files[place], labels[place : place + 1]
 
-    @pipeline_def(
+    @pipeline_def(  # type: ignore[untyped-decorator]
         batch_size=BATCH, num_threads=4, device_id=0 if on_gpu else None, exec_async=False, exec_pipelined=False,
         prefetch_queue_depth=1,
     )  # fmt: skip
@@ -81,8 +82,8 @@ def time_seed_style(config: TrialConfig, epochs: int, wait: Callable[[], None]) 
     def batch(pipeline: Any) -> tuple[torch.Tensor, torch.Tensor]:
         images, labels = pipeline.run()
         return (
-            torch.from_dlpack(images.as_tensor()).clone(),
-            torch.from_dlpack(labels.as_tensor()).clone().flatten(),
+            from_dlpack(images.as_tensor()).clone(),
+            from_dlpack(labels.as_tensor()).clone().flatten(),
         )
 
     def forward(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
