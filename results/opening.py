@@ -101,7 +101,7 @@ def _say_what_a_person_can_mend(context: Any) -> None:
 
 
 def _check_schema(engine: Engine, url: str, *, create: bool) -> None:
-    shown = _shown(engine.url)
+    shown, tables = _shown(engine.url), set[str]()
     for attempt in range(5):
         tables = set(sa.inspect(engine).get_table_names())
         if schema.meta.name in tables:
@@ -130,6 +130,12 @@ def _check_schema(engine: Engine, url: str, *, create: bool) -> None:
             f"The database {shown} has schema version {found}, and this Arbor reads version {schema.SCHEMA_VERSION}; "
             "use the Arbor that wrote it, or name another database."
         )
+    if create and schema.measurements.name not in tables:  # written by an Arbor that did not measure; readers need none
+        try:
+            schema.measurements.create(engine, checkfirst=True)
+        except DatabaseError:  # another process made it at the same moment
+            if schema.measurements.name not in sa.inspect(engine).get_table_names():
+                raise
 
 
 def _shown(url: URL) -> str:

@@ -110,3 +110,11 @@ requests = Table(
     Column("created", DateTime(timezone=True), nullable=False),
     Column("handled", DateTime(timezone=True)),
 )
+
+measurements = Table(
+    "measurements",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("created", DateTime(timezone=True), nullable=False),
+    Column("values", JSON, nullable=False),
+)

@@ -246,6 +246,25 @@ class Store:
             DecisionRow(**{key: value for key, value in _aware(row._mapping).items() if key != "id"}) for row in rows
         ]
 
+    # measurements
+
+    def measurement(self, key: str) -> tuple[datetime, dict[str, Any]] | None:
+        """When something was measured and what came out; none where the store does not know."""
+        table = schema.measurements
+        with self._engine.connect() as connection:
+            row = connection.execute(sa.select(table).where(table.c.key == key)).one_or_none()
+        if row is None:
+            return None
+        columns = _aware(row._mapping)
+        return columns["created"], columns["values"]
+
+    def keep_measurement(self, key: str, values: dict[str, Any]) -> None:
+        """Keep what was measured, over what was kept under this key before."""
+        table = schema.measurements
+        with self._engine.begin() as connection:
+            connection.execute(table.delete().where(table.c.key == key))
+            connection.execute(table.insert().values({"key": key, "created": datetime.now(UTC), "values": values}))
+
 
 def _last_metrics(connection: Connection, trial_id: str, epoch: EpochRow) -> dict[str, Any]:
     """The trial's own columns after this epoch: its metrics, and the best epoch so far (the first, where equal)."""

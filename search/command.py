@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ from search.prepare import (
     prepare_new,
     prepare_resume,
 )
+from search.preview import preview
 from search.resources import Resources, plan_resources
 from search.session import Session
 from trainer.resolve import discover_variants
@@ -49,6 +51,8 @@ class Asked:
     gpus_per_trial: float | None
     cpus_per_trial: float | None
     time_budget_seconds: float | None
+    gpu_hours: float | None = None
+    preview: bool = False
     storage: str
     note: str
     tags: tuple[str, ...]
@@ -62,7 +66,13 @@ def search(asked: Asked, console: Console) -> None:
         raise InputError(
             f"Give an experiment or --resume, not both; --resume {asked.resume} knows its experiment already."
         )
+    if asked.preview and asked.resume is not None:
+        raise InputError(f"--preview is of a new search, so it does not go with --resume {asked.resume}.")
     new = _checked(asked) if asked.resume is None else None  # what is refused leaves no database behind
+    if asked.preview and new is not None:
+        with Store.open(asked.storage) as store:
+            preview(store, new, asked.variants, console)
+        return
     with Store.open(asked.storage, create=new is not None) as store:
         prepared, resources = _resume(store, asked, console) if new is None else _start(store, asked, new)
         session = Session(
@@ -75,6 +85,7 @@ def search(asked: Asked, console: Console) -> None:
             gpus_per_trial=resources.gpus_per_trial,
             startup_trials=prepared.startup_trials,
             time_budget_seconds=asked.time_budget_seconds,
+            gpu_hours=asked.gpu_hours,
         )
         if session.complete:
             store.update_search(prepared.search_id, status="ended")
@@ -142,7 +153,13 @@ def _resources(asked: Asked, experiment: Experiment, former: Mapping[str, Any] |
     wishes: dict[str, Any] = {"concurrency": experiment.concurrency, "cpus_per_trial": None, "gpus_per_trial": None}
     for source in (former or {}, {name: getattr(asked, name) for name in wishes}):
         wishes.update({name: source[name] for name in wishes if source.get(name) is not None})
-    return plan_resources(**wishes, threads=experiment.threads)
+    resources = plan_resources(**wishes, threads=experiment.threads)
+    if asked.gpu_hours is not None:
+        if not 0 < asked.gpu_hours < math.inf:  # nan, too
+            raise InputError(f'"--gpu-hours" must be above 0, but got {asked.gpu_hours:g}.')
+        if resources.gpus_per_trial == 0:
+            raise InputError("--gpu-hours needs trials on a GPU; use --time-budget.")
+    return resources
 
 
 def _train(session: Session, prepared: Prepared, resources: Resources, asked: Asked, console: Console) -> None:

@@ -22,6 +22,8 @@ Examples:
 
   python -m search.run baseline --epochs 30 --seeds 5   a comparison: every variant with every seed
 
+  python -m search.run baseline --preview               what it would cost, without starting it
+
   python -m search.run my/idea.py --set lr=1e-3         an experiment of your own, with a key fixed
 
   python -m search.run --resume quickstart-1            go on after Ctrl-C, kill -9 or a power cut
@@ -52,6 +54,7 @@ def main(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Fix a key for every trial; repeatable.")
     ] = None,
     time_budget: Annotated[str | None, typer.Option(help="Stop cleanly after so long: 90s, 30m or 2h.")] = None,
+    gpu_hours: Annotated[float | None, typer.Option(help="Stop cleanly after so many GPU-hours.")] = None,
     storage: Annotated[str, typer.Option(help="Where results go: any SQLAlchemy URL.")] = DEFAULT_STORAGE,
     note: Annotated[str, typer.Option(help="A remark kept with the search.")] = "",
     tag: Annotated[list[str] | None, typer.Option(help="A tag kept with the search; repeatable.")] = None,
@@ -59,6 +62,9 @@ def main(
         list[str] | None, typer.Option(help="A file or folder of feed-forward kinds of your own; repeatable.")
     ] = None,
     resume: Annotated[str | None, typer.Option(metavar="SEARCH", help="Go on with a search.")] = None,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Estimate time, GPU-hours and memory; start no search.")
+    ] = False,
     dashboard: Annotated[bool, typer.Option(help="Ray's dashboard, on loopback.")] = True,
     list_all: Annotated[bool, typer.Option("--list", help="Name the experiments and their questions.")] = False,
     show: Annotated[str | None, typer.Option(metavar="NAME", help="An experiment's question, space, budget.")] = None,
@@ -95,6 +101,8 @@ def main(
         gpus_per_trial=gpus_per_trial,
         cpus_per_trial=cpus_per_trial,
         time_budget_seconds=parse_duration(time_budget) if time_budget is not None else None,
+        gpu_hours=gpu_hours,
+        preview=preview,
         storage=storage,
         note=note,
         tags=tuple(tag or ()),

@@ -44,6 +44,7 @@ class Session:
 
     Args:
         gpus_per_trial: a share of a GPU, or 0; counted into `gpu_seconds`.
+        gpu_hours: time is up once the live trials of this session have held GPUs for so long together.
         on_event: called with the trial's row after every commit, for a live view.
     """
 
@@ -59,6 +60,7 @@ class Session:
         gpus_per_trial: float,
         startup_trials: int,
         time_budget_seconds: float | None = None,
+        gpu_hours: float | None = None,
         on_event: Callable[[str, Report | None, Verdict | None], None] = lambda trial_id, report, verdict: None,
     ) -> None:
         self.store, self.search_id, self.experiment, self.folder = store, search_id, experiment, folder
@@ -68,6 +70,8 @@ class Session:
         self.on_note: Callable[[str], None] = lambda sentence: None
         self.lost: dict[str, str] = {}
         self._deadline = time.monotonic() + time_budget_seconds if time_budget_seconds else None
+        self._gpu_seconds_left = gpu_hours * 3600 if gpu_hours is not None else math.inf
+        self._counted_until = time.monotonic()
         self.scheduler: Scheduler = (
             NoStopping()
             if experiment.is_comparison
@@ -90,6 +94,7 @@ class Session:
         row = self._unfinished() or self._new_trial()
         if row is None:
             return None
+        self._count_gpu_seconds()
         self._live.add(row.id)
         self._update(row.id, status="running", started=row.started or datetime.now(UTC))
         return Assignment(
@@ -109,7 +114,20 @@ class Session:
 
     @property
     def out_of_time(self) -> bool:
-        return self._deadline is not None and time.monotonic() > self._deadline
+        """Whether the time or the GPU-hours of this session are used up."""
+        self._count_gpu_seconds()
+        return self._gpu_seconds_left <= 0 or (self._deadline is not None and time.monotonic() > self._deadline)
+
+    def _count_gpu_seconds(self) -> None:
+        """Take off what the live trials have used since the last call; call before `_live` changes."""
+        now = time.monotonic()
+        self._gpu_seconds_left -= len(self._live) * self._gpus * (now - self._counted_until)
+        self._counted_until = now
+
+    def _leave(self, trial_id: str) -> None:
+        """The trial holds no GPU any more."""
+        self._count_gpu_seconds()
+        self._live.discard(trial_id)
 
     @property
     def planned(self) -> int:
@@ -190,7 +208,7 @@ class Session:
             if status in ENDED:
                 self.sampler.tell(row.number, status, value)
         if status in ENDED:
-            self._live.discard(trial_id)
+            self._leave(trial_id)
             checkpoint.remove_resume_files(Path(row.provenance["folder"]))
         self.on_event(trial_id, report, verdict)
         return status in ENDED or self.out_of_time
@@ -201,7 +219,7 @@ class Session:
         if row.status in ENDED:
             return
         self._update(trial_id, status="failed", cause=cause[:2000], ended=datetime.now(UTC))
-        self._live.discard(trial_id)
+        self._leave(trial_id)
         if self.sampler is not None:
             self.sampler.tell(row.number, "failed", None)
         checkpoint.remove_resume_files(Path(row.provenance["folder"]))
@@ -216,7 +234,7 @@ class Session:
 
     def release(self, trial_id: str) -> None:
         """The worker of a trial is gone though the trial may go on (time is up, Ctrl-C)."""
-        self._live.discard(trial_id)
+        self._leave(trial_id)
 
     def close(self) -> str:
         """Mark what is unfinished as interrupted and say how the search stands: `ended` or `interrupted`."""

@@ -187,6 +187,29 @@ def test_an_interrupted_trial_comes_first_when_the_search_goes_on(store, header,
     ]
 
 
+def test_gpu_hours_end_a_session_once_its_live_trials_have_used_them(store, header, tmp_path, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("search.session.time.monotonic", lambda: now[0])
+    search_id = new_search(store, SEARCH)
+    session = Session(
+        store, search_id, SEARCH,
+        folder=tmp_path, header=header, concurrency=2, gpus_per_trial=0.5, startup_trials=4, gpu_hours=1.0,
+    )  # fmt: skip
+    now[0] += 9000  # nothing lives, nothing counts
+    one, two = session.next_trial(), session.next_trial()
+    now[0] += 1800  # 0.5 GPU-hours of two
+    assert not session.report(one.trial_id, report_of(one.flat, 1), {})
+    session.release(two.trial_id)
+    now[0] += 3500
+    assert not session.out_of_time
+    now[0] += 101
+    assert session.out_of_time
+    assert session.done
+    assert session.next_trial() is None
+    assert session.report(one.trial_id, report_of(one.flat, 2), {})
+    assert session.close() == "interrupted"
+
+
 def test_a_writer_killed_in_the_middle_leaves_no_half_report(tmp_path, header):
     """kill -9 of a process that commits reports as fast as it can: every epoch has its trial columns and decision."""
     script = textwrap.dedent(

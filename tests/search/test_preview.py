@@ -1,0 +1,138 @@
+"""The preview of a search: real measurements on the digits, simulated searches, and what is refused."""
+
+import random
+import re
+import sys
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+import torch
+from typer.testing import CliRunner
+
+from results.cli import run
+from results.errors import InputError
+from results.store import Store
+from search import catalog
+from search import preview as preview_module
+from search.preview import expected_epochs, fitting, simulate
+from search.run import app
+
+TINY = [
+    "--trials",
+    "4",
+    "--epochs",
+    "3",
+    "--grace",
+    "1",
+    "--concurrency",
+    "1",
+    "--cpus-per-trial",
+    "1",
+    "--gpus-per-trial",
+    "0",
+]
+
+
+@pytest.fixture
+def storage(tmp_path, digits, monkeypatch):
+    monkeypatch.setattr(preview_module, "MEASURE_SECONDS", 0.5)
+    monkeypatch.setenv("COLUMNS", "160")
+    return f"sqlite:///{tmp_path}/arbor.db"
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+
+
+def no_child(*arguments, **keywords):
+    raise AssertionError("a process was started")
+
+
+@pytest.mark.parametrize("concurrency", ["1", "2"])
+def test_a_preview_prints_numbers_makes_no_search_and_measures_once(storage, monkeypatch, concurrency):
+    arguments = ("quickstart", "--preview", *TINY, "--concurrency", concurrency, "--storage", storage)
+    if concurrency == "2" and len(preview_module.os.sched_getaffinity(0)) < 2:
+        pytest.skip("needs two cores")
+    first = invoke(*arguments).output
+    assert re.search(r"trials +4 \(as many variants, sampled\)", first)
+    assert re.search(r"parameters +[\d,]+ to [\d,]+", first)
+    assert re.search(r"seconds per epoch +[\d.e-]+ to [\d.e-]+ \(3 variants measured", first)
+    assert re.search(r"wall time +\d+ (s|min) with \d at once", first)
+    assert "GPU memory" not in first
+    assert "seconds measured now" in first
+    with Store.open(storage, create=False) as store:
+        assert store.searches() == []
+    monkeypatch.setattr(preview_module, "_run_together", no_child)
+    second = invoke(*arguments).output
+    assert re.search(r"measured on \d{4}-\d\d-\d\d \d\d:\d\d, kept in the store", second)
+    assert second.split("Sources")[0] == first.split("Sources")[0]
+    with pytest.raises(AssertionError, match="started"):  # another trial is another measurement
+        invoke(*arguments, "--set", "batch_size=128")
+
+
+def test_a_database_without_the_table_gets_it_when_a_search_opens_it(storage, tmp_path):
+    Store.open(storage).close()
+    engine = sa.create_engine(storage)
+    with engine.begin() as connection:
+        connection.execute(sa.text("DROP TABLE measurements"))
+    Store.open(storage, create=False).close()
+    assert "measurements" not in sa.inspect(engine).get_table_names()
+    with Store.open(storage) as store:
+        assert store.measurement("a") is None
+        store.keep_measurement("a", {"b": 1})
+        store.keep_measurement("a", {"b": 2})
+        assert store.measurement("a")[1] == {"b": 2}
+
+
+def test_a_variant_that_cannot_be_trained_is_named_in_one_sentence(storage, monkeypatch):
+    failing = [sys.executable, "-c", "raise SystemExit('Error: no room')"]
+    with pytest.raises(InputError, match="no preview: no room"):
+        preview_module._run_together(failing, 2, 1)
+
+
+def test_the_epochs_of_a_comparison_are_exact():
+    experiment = catalog.load("baseline")
+    assert expected_epochs(experiment, ["mlp"] * 12, 4) == [30.0] * 12
+
+
+@pytest.mark.parametrize("concurrency", [1, 3, 20])
+@pytest.mark.parametrize("pooled", [False, True])
+def test_simulated_searches_train_between_the_grace_and_the_horizon(concurrency, pooled):
+    experiment = replace(catalog.load("quickstart"), pooled_rungs=pooled)
+    groups = ["all"] * 18 if pooled else ["mlp", "fff"] * 9
+    for seed in range(20):
+        epochs = simulate(experiment, groups, concurrency, random.Random(seed))
+        assert all(count in (3, 6, 12) for count in epochs)  # rungs and horizon
+        assert max(epochs) == 12
+    total = sum(expected_epochs(experiment, groups, concurrency))
+    assert 18 * experiment.grace < total < 18 * experiment.epochs
+    assert total == sum(expected_epochs(experiment, groups, concurrency))
+
+
+def test_trials_fit_on_a_card_with_their_contexts():
+    assert fitting(80 * 2**30, int(1.4 * 2**30)) == 38
+    assert fitting(2**30, 2**30) == 0
+
+
+def test_a_preview_of_a_resumed_search_is_refused(storage):
+    with pytest.raises(InputError, match="--preview"):
+        invoke("--preview", "--resume", "quickstart-1", "--storage", storage)
+
+
+@pytest.mark.parametrize(("hours", "said"), [("1.5", "needs trials on a GPU; use --time-budget"), ("0", "above 0"),
+                                              ("nan", "above 0")])  # fmt: skip
+def test_gpu_hours_are_refused_with_exit_code_2(storage, monkeypatch, capsys, hours, said):
+    arguments = ["search.run", "quickstart", *TINY, "--gpu-hours", hours, "--storage", storage]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as ended:
+        run(app, "python -m search.run")
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_preview_on_a_gpu_says_how_many_trials_fit(storage):
+    said = invoke("quickstart", "--preview", "--trials", "3", "--epochs", "3", "--grace", "1", "--concurrency", "2",
+                  "--storage", storage).output  # fmt: skip
+    assert re.search(r"\d such trials fit on the card", said)

@@ -1,0 +1,98 @@
+"""`python -m trainer.measure JSON SECONDS [VARIANTS...]`: how fast trials train here, measured by training them a little.
+
+A process of its own, for the preview of a search: the driver never holds a CUDA context, and several of these at once
+contend as the search's trials will. JSON is a list of resolved flat dictionaries; the last line printed is a JSON list
+with a measurement each. A trial keeps its real horizon, so its schedule and its compilation are those of the search; it
+is left after SECONDS or MOST_EPOCHS, and what it wrote is removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from results.cli import run
+
+MOST_EPOCHS = 4
+AFFORDABLE = 5
+"""A GPU's first epoch warms it up, so a second one follows unless the first took more than so many times SECONDS."""
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    flats: Annotated[str, typer.Argument(metavar="JSON", help="A list of resolved flat dictionaries, as JSON.")],
+    seconds: Annotated[float, typer.Argument(help="About how long to train each.")],
+    variants: Annotated[list[str] | None, typer.Argument(help="Files or folders of kinds of your own.")] = None,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Train on the GPU.")] = False,
+    threads: Annotated[int, typer.Option(help="torch's CPU threads.")] = 1,
+) -> None:
+    """Train each trial for a few epochs in a temporary folder, and print what that took as one JSON line."""
+    from trainer.resolve import discover_variants
+
+    paths = tuple(variants or ())
+    discover_variants(paths)
+    with contextlib.redirect_stdout(sys.stderr):
+        measured = [measure(flat, seconds, gpu=gpu, threads=threads, variants=paths) for flat in json.loads(flats)]
+    print(json.dumps(measured), flush=True)
+
+
+def measure(
+    flat: dict[str, Any], seconds: float, *, gpu: bool, threads: int, variants: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What one trial takes: `seconds_per_epoch`, `start_seconds`, `epochs` measured, and a GPU's memory in bytes.
+
+    Raises:
+        InputError: a bad trial, or data that are missing or damaged.
+    """
+    import torch
+
+    from trainer.config import TrialConfig
+    from trainer.engine import device_of
+    from trainer.trial import Trial
+
+    device = device_of(gpu)
+    with tempfile.TemporaryDirectory(prefix="arbor-preview-") as folder:
+        began = time.perf_counter()
+        trial = Trial(
+            TrialConfig.from_flat(flat), Path(folder), device=device, threads=threads, variants=tuple(variants)
+        )
+        marks = [time.perf_counter()]
+        try:
+            for _ in trial.reports():
+                marks.append(time.perf_counter())
+                if not _goes_on(len(marks) - 1, marks[-1] - began, seconds, gpu=gpu):
+                    break
+            reserved = torch.cuda.max_memory_reserved(device) if gpu else None
+        finally:
+            trial.close()
+    epochs = [after - before for before, after in pairwise(marks)]
+    typical = statistics.median(epochs[1:] or epochs)
+    return {
+        "seconds_per_epoch": typical,
+        "start_seconds": max(0.0, marks[1] - began - typical),
+        "epochs": len(epochs),
+        "gpu_memory_bytes": reserved,
+        "gpu_total_bytes": torch.cuda.get_device_properties(device).total_memory if gpu else None,
+    }
+
+
+def _goes_on(epochs: int, elapsed: float, seconds: float, *, gpu: bool) -> bool:
+    if epochs >= MOST_EPOCHS:
+        return False
+    return elapsed < seconds or (gpu and epochs < 2 and elapsed < AFFORDABLE * seconds)
+
+
+if __name__ == "__main__":
+    run(app, "python -m trainer.measure")
