@@ -56,24 +56,22 @@ def main(
 
     changes = parse_pairs(fix or [])
     trial_config(dict(changes), epochs=epochs)  # refused before anything is started
-    figures = {}
+    figures: dict[str, list[dict[str, object]]] = {}
     for wanted in name:
-        rows = []
+        rows = figures[wanted] = []
         with console.status(wanted):
             for row in SUITE[wanted](dict(changes), epochs):
                 rows.append(row)
                 console.print(f"{wanted}: {row['what']}", style="dim", highlight=False)
-        figures[wanted] = rows
+                if output is not None and output != "-":
+                    Path(output).write_text(json.dumps(figures, indent=1))  # after every row: a kill loses none
         console.print(_table(wanted, rows))
-        if output not in (None, "-"):
-            assert output is not None
-            Path(output).write_text(json.dumps(figures, indent=1))
     if output == "-":
         print(json.dumps(figures, indent=1))
 
 
 def _table(name: str, rows: list[dict[str, object]]) -> Table:
-    """All columns that a row has; times of an epoch also as a ratio to the first row."""
+    """Every column that some row has."""
     table = Table(title=name, box=None, padding=(0, 2, 0, 0), title_justify="left")
     columns = list(dict.fromkeys(key for row in rows for key in row))
     for column in columns:

@@ -89,9 +89,6 @@ class Bare:
     def zero_grad(self) -> None:
         self.optimizer.zero_grad()
 
-    def destroy(self) -> None:
-        """Nothing is held."""
-
 
 def _wait_for_the_start() -> None:
     print("READY", flush=True)
@@ -105,6 +102,15 @@ def _constant_batch(config: TrialConfig, images: int, device: torch.device) -> B
         torch.randn(images, 3, size, size, generator=generator).to(device),
         torch.randint(config.model.classes, (images,), generator=generator).to(device),
     )
+
+
+def _scale(trained: int, device: torch.device) -> float:
+    """From the images that an epoch of whole batches trains to `PLAIN_SIZE`; the digits on a CPU are left as they are."""
+    return PLAIN_SIZE / trained if device.type == "cuda" else 1.0
+
+
+def _reserved(device: torch.device) -> int | None:
+    return torch.cuda.max_memory_reserved() if device.type == "cuda" else None
 
 
 def time_trial(config: TrialConfig, epochs: int, *, constant: bool) -> dict[str, Any]:
@@ -133,11 +139,11 @@ def time_trial(config: TrialConfig, epochs: int, *, constant: bool) -> dict[str,
             rows.append(next(reports).row)
             at.append(time.perf_counter())
         trained = trial.steps_an_epoch * config.batch_size
-        scale = PLAIN_SIZE / trained if device.type == "cuda" else 1.0
+        scale = _scale(trained, device)
         train = statistics.median(row.train_seconds for row in rows)
         val = statistics.median(row.val_seconds for row in rows)
         epoch = statistics.median(b - a for a, b in itertools.pairwise(at))
-        memory = torch.cuda.max_memory_reserved() if device.type == "cuda" else None
+        memory = _reserved(device)
         trial.close()
     return {
         "epoch_seconds": epoch + (scale - 1) * train,
@@ -186,12 +192,12 @@ def time_steps(config: TrialConfig, epochs: int, *, bare: bool, graph: bool) -> 
     _wait_for_the_start()
     seconds = statistics.median(epoch() for _ in range(epochs))
     trained = steps * config.batch_size
-    scale = PLAIN_SIZE / trained if device.type == "cuda" else 1.0
+    scaled = seconds * _scale(trained, device)
     return {
-        "epoch_seconds": seconds * scale,
-        "train_seconds": seconds * scale,
+        "epoch_seconds": scaled,
+        "train_seconds": scaled,
         "images_per_second": trained / seconds,
-        "memory_bytes": torch.cuda.max_memory_reserved() if device.type == "cuda" else None,
+        "memory_bytes": _reserved(device),
         "compiled": device.type == "cuda" and config.compile,
     }
 

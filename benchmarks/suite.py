@@ -16,7 +16,6 @@ from typing import Any
 from results.errors import InputError
 
 Row = dict[str, Any]
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def _flat(changes: dict[str, Any], epochs: int) -> str:
@@ -48,7 +47,9 @@ def timed(mode: str, changes: dict[str, Any], epochs: int, *, at_once: int = 1) 
         figures = [json.loads(_wait_for("{", child, mode, log)) for child in children]
     finally:
         for child in children:
-            child.kill() if not figures else child.wait()
+            if not figures:  # one of them failed
+                child.kill()
+            child.wait()
     numbers = [key for key, value in figures[0].items() if isinstance(value, int | float)]
     return {key: sum(row[key] for row in figures) / at_once for key in numbers}
 
@@ -61,6 +62,16 @@ def _wait_for(start: str, child: subprocess.Popen[str], mode: str, log: Any) -> 
     log.seek(0)
     said = log.read().strip().splitlines()
     raise InputError(f"The process that times {mode!r} failed: {said[-1] if said else 'it said nothing'}")
+
+
+def _output(module: str, *arguments: str, environment: dict[str, str] | None = None) -> list[str]:
+    """The lines that a command of ours printed. Raises InputError where it failed, with its last line."""
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise InputError(f"`python -m {module}` failed: {said[-1] if said else 'it said nothing'}")
+    return done.stdout.strip().splitlines()
 
 
 def epoch(changes: dict[str, Any], epochs: int) -> Iterator[Row]:
@@ -110,13 +121,7 @@ def start(changes: dict[str, Any], epochs: int) -> Iterator[Row]:
     with _fresh_caches() as environment:
         for name in ("caches empty", "caches full"):
             began = time.time()
-            done = subprocess.run(
-                [sys.executable, "-m", "benchmarks.first_step", _flat(changes, 20)],
-                capture_output=True, text=True, env=environment, check=False,
-            )  # fmt: skip
-            if done.returncode:
-                raise InputError(f"The process that starts a trial failed: {done.stderr.strip().splitlines()[-1]}")
-            said = json.loads(done.stdout.strip().splitlines()[-1])
+            said = json.loads(_output("benchmarks.first_step", _flat(changes, 20), environment=environment)[-1])
             yield {"what": f"process start to first step, {name}", "seconds": said["first_step_at"] - began}
             yield {"what": f"next trial, same shapes, {name}", "seconds": said["same"]}
             yield {"what": f"next trial, other shapes, {name}", "seconds": said["other"]}
@@ -133,13 +138,8 @@ def accuracy(changes: dict[str, Any], epochs: int) -> Iterator[Row]:
         with _fresh_caches() as environment, tempfile.TemporaryDirectory() as folder:
             storage = f"sqlite:///{folder}/arbor.db"
             began = time.perf_counter()
-            done = subprocess.run(
-                [sys.executable, "-m", "trainer.run", *pairs, "--storage", storage],
-                capture_output=True, text=True, env=environment, check=False,
-            )  # fmt: skip
+            _output("trainer.run", *pairs, "--storage", storage, environment=environment)
             seconds = time.perf_counter() - began
-            if done.returncode:
-                raise InputError(f"The trial failed: {(done.stderr or done.stdout).strip().splitlines()[-1]}")
             row = results.load(storage).trials.iloc[0]
         yield {"what": f"seed {seed}", "seconds": seconds, "val_acc": row["val_acc"], "test_acc": row["test_acc"]}
 
@@ -160,14 +160,9 @@ def search(changes: dict[str, Any], epochs: int) -> Iterator[Row]:
                 f"    return Experiment(base={flat!r}, grid=[{{}}], seeds=tuple(range(8)))\n"
             )
             began = time.perf_counter()
-            done = subprocess.run(
-                [sys.executable, "-m", "search.run", str(file), "--concurrency", str(at_once), "--no-dashboard",
-                 "--storage", f"sqlite:///{folder}/arbor.db"],
-                capture_output=True, text=True, check=False,
-            )  # fmt: skip
+            options = ("--concurrency", str(at_once), "--no-dashboard", "--storage", f"sqlite:///{folder}/arbor.db")
+            _output("search.run", str(file), *options)
             seconds = time.perf_counter() - began
-            if done.returncode:
-                raise InputError(f"The search failed: {(done.stderr or done.stdout).strip().splitlines()[-1]}")
         yield {
             "what": f"{at_once} at once",
             "at once": at_once,
