@@ -113,6 +113,11 @@ class Registry:
         """The file in which a kind is defined."""
         return _file(self._configs[kind])
 
+    @property
+    def discovered(self) -> tuple[Path, ...]:
+        """The files that `discover` has imported in this process, for another process that needs the same kinds."""
+        return tuple(sorted(self._discovered))
+
     def discover(self, path: str | Path) -> tuple[str, ...]:
         """Imports a file, or every `*.py` of a folder but those starting with "_"; returns the kinds that they added.
 

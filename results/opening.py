@@ -101,7 +101,7 @@ def _say_what_a_person_can_mend(context: Any) -> None:
 
 
 def _check_schema(engine: Engine, url: str, *, create: bool) -> None:
-    shown, tables = _shown(engine.url), set[str]()
+    shown = _shown(engine.url)
     for attempt in range(5):
         tables = set(sa.inspect(engine).get_table_names())
         if schema.meta.name in tables:
@@ -130,11 +130,13 @@ def _check_schema(engine: Engine, url: str, *, create: bool) -> None:
             f"The database {shown} has schema version {found}, and this Arbor reads version {schema.SCHEMA_VERSION}; "
             "use the Arbor that wrote it, or name another database."
         )
-    if create and schema.measurements.name not in tables:  # written by an Arbor that did not measure; readers need none
+    if create and not sa.inspect(engine).has_table(
+        schema.measurements.name
+    ):  # written by an Arbor that did not measure; readers need none
         try:
-            schema.measurements.create(engine, checkfirst=True)
+            schema.measurements.create(engine)
         except DatabaseError:  # another process made it at the same moment
-            if schema.measurements.name not in sa.inspect(engine).get_table_names():
+            if not sa.inspect(engine).has_table(schema.measurements.name):
                 raise
 
 

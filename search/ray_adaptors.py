@@ -90,7 +90,6 @@ class TrialActor(tune.Trainable):
             threads=self._work["threads"],
             reported=self._work["reported"],
             dataset=cached_dataset(self._work["data"]),
-            variants=tuple(self._work["variants"]),
         )
         self._reports = self._trial.reports()
 

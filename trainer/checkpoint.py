@@ -26,7 +26,6 @@ from results.errors import InputError
 from trainer.config import TrialConfig
 
 FORMAT = "arbor-checkpoint-1"
-_DEFAULTS = TrialConfig().to_flat()
 LAST, SELECTED, PREDICTIONS = "last.pt", "selected.pt", "predictions.npz"
 
 
@@ -122,7 +121,9 @@ def require_same_trial(content: dict[str, Any], config: TrialConfig, path: Path)
         InputError: the dictionaries differ, with the first key and both values.
     """
     theirs, ours = content["flat"], config.to_flat()
-    newer = {key: value for key, value in _DEFAULTS.items() if key in ours}  # keys that the file's Arbor did not know
+    newer = {
+        key: value for key, value in TrialConfig().to_flat().items() if key in ours
+    }  # keys that the file's Arbor did not know
     theirs = {**newer, **theirs}
     for key in sorted(theirs.keys() | ours.keys()):
         if theirs.get(key) != ours.get(key):

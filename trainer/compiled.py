@@ -17,13 +17,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from arch_space.registry import FFN
 from trainer.evaluation import EVALUATION_BATCH, autocast
-from trainer.fingerprint import source_hash
+from trainer.fingerprint import source_hash, variant_source
 
 if TYPE_CHECKING:
     from trainer.config import TrialConfig
@@ -55,8 +56,8 @@ class Compilation:
         wanted: false leaves the trial eager, whatever the disk has.
     """
 
-    def __init__(self, config: TrialConfig, *, wanted: bool, variants: tuple[str, ...] = ()) -> None:
-        self._config, self._wanted, self._variants = config, wanted, variants
+    def __init__(self, config: TrialConfig, *, wanted: bool) -> None:
+        self._config, self._wanted = config, wanted
         self._key = _key(config) if wanted else ""
 
     def repays(self, images_left: int) -> bool:
@@ -82,7 +83,7 @@ class Compilation:
         claim.parent.mkdir(parents=True, exist_ok=True)
         claim.touch()
         subprocess.Popen(
-            [sys.executable, "-m", "trainer.compiled", json.dumps(self._config.to_flat()), *self._variants],
+            [sys.executable, "-m", "trainer.compiled", json.dumps(self._config.to_flat()), *map(str, FFN.discovered)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -93,8 +94,9 @@ class Compilation:
 
 def _key(config: TrialConfig) -> str:
     """What compiled code depends on: sources, shapes, torch and the GPU."""
-    parts = [source_hash(), torch.__version__, torch.cuda.get_device_name(), config.precision, config.micro_batch]
-    return hashlib.sha256(json.dumps([*parts, config.model.to_flat()]).encode()).hexdigest()[:24]
+    parts: list[Any] = [source_hash(), torch.__version__, torch.cuda.get_device_name(), config.precision, config.micro_batch]
+    parts += [variant_source(type(config.model.ffn)), config.model.to_flat()]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 
 def _note(key: str, what: str) -> Path:

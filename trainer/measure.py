@@ -14,7 +14,6 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,16 +40,13 @@ def main(
     """Train each trial for a few epochs in a temporary folder, and print what that took as one JSON line."""
     from trainer.resolve import discover_variants
 
-    paths = tuple(variants or ())
-    discover_variants(paths)
+    discover_variants(variants or ())
     with contextlib.redirect_stdout(sys.stderr):
-        measured = [measure(flat, seconds, gpu=gpu, threads=threads, variants=paths) for flat in json.loads(flats)]
+        measured = [measure(flat, seconds, gpu=gpu, threads=threads) for flat in json.loads(flats)]
     print(json.dumps(measured), flush=True)
 
 
-def measure(
-    flat: dict[str, Any], seconds: float, *, gpu: bool, threads: int, variants: Sequence[str] = ()
-) -> dict[str, Any]:
+def measure(flat: dict[str, Any], seconds: float, *, gpu: bool, threads: int) -> dict[str, Any]:
     """What one trial takes: `seconds_per_epoch`, `start_seconds`, `epochs` measured, and a GPU's memory in bytes.
 
     Raises:
@@ -65,9 +61,7 @@ def measure(
     device = device_of(gpu)
     with tempfile.TemporaryDirectory(prefix="arbor-preview-") as folder:
         began = time.perf_counter()
-        trial = Trial(
-            TrialConfig.from_flat(flat), Path(folder), device=device, threads=threads, variants=tuple(variants)
-        )
+        trial = Trial(TrialConfig.from_flat(flat), Path(folder), device=device, threads=threads)
         marks = [time.perf_counter()]
         try:
             for _ in trial.reports():

@@ -18,7 +18,7 @@ import contextlib
 import gc
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,7 +53,6 @@ class Trial:
         folder: the trial's own; made here. A checkpoint in it is taken up.
         reported: how many epochs the receiver of the reports has already; later ones are handed out again.
         dataset: where it is not the one that `config.data` names.
-        variants: files of feed-forward kinds outside the package, for the process that compiles.
         on_batch: called with the number of images after every micro-batch of training, for a progress bar.
     Raises:
         InputError: data that are missing or damaged; a checkpoint that is damaged or of another trial.
@@ -68,7 +67,6 @@ class Trial:
         threads: int,
         reported: int = 0,
         dataset: Dataset | None = None,
-        variants: Sequence[str] = (),
         on_batch: Callable[[int], None] = lambda images: None,
     ) -> None:
         self._began = time.perf_counter()
@@ -99,7 +97,7 @@ class Trial:
         on_gpu = device.type == "cuda"
         # what a compiler chooses by timing it may choose differently tomorrow
         wanted = on_gpu and config.compile and not config.deterministic
-        self._compilation = Compilation(config, wanted=wanted, variants=tuple(variants))
+        self._compilation = Compilation(config, wanted=wanted)
         self._compiled = False
         self._compilation.start_beside(self._images_left)
         self._engine_step = EngineStep(self._engine, self._loss, config.clip_norm, device)
