@@ -109,6 +109,10 @@ class Experiment:
             raise InputError(f'"epochs" must be at least 1, but got {value}.')
         return epochs
 
+    def race(self, kind: object) -> str:
+        """The group in which a trial of this feed-forward kind is judged: its kind, unless rungs are pooled."""
+        return "all" if self.pooled_rungs else str(kind)
+
     @property
     def rungs(self) -> tuple[int, ...]:
         """Epochs at which ASHA judges; none in a comparison."""

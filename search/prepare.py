@@ -106,18 +106,21 @@ def check_trials(experiment: Experiment, startup_trials: int, header: Header, *,
     """Resolve every trial of a comparison, or a few that a search might sample; InputError where one cannot be."""
     for given in (experiment.base, experiment.ranges):  # where a mistyped key would otherwise change nothing
         check_keys(given)
-    if experiment.is_comparison:
-        flats: Sequence[Flat | None] = comparison_plan(experiment)
-    else:
-        sampler = Sampler(experiment, startup_trials)
-        flats = [sampler.ask(number) for number in range(1, 9)]
     identities = [
         tuple(sorted(resolve(flat, on_gpu=on_gpu, header=header).to_flat().items(), key=lambda item: item[0]))
-        for flat in flats
-        if flat is not None
+        for flat in planned_flats(experiment, startup_trials, 8)
     ]
     if experiment.is_comparison and len(set(identities)) < len(identities):
         raise InputError(f"The variants of {experiment.name!r} must differ from one another, but two are equal.")
+
+
+def planned_flats(experiment: Experiment, startup_trials: int, suggestions: int) -> list[Flat]:
+    """All trials of a comparison; of a search the first so many that it might sample, drawn without knowing any result."""
+    if experiment.is_comparison:
+        return comparison_plan(experiment)
+    sampler = Sampler(experiment, startup_trials)
+    asked = (sampler.ask(number) for number in range(1, suggestions + 1))
+    return [flat for flat in asked if flat is not None]
 
 
 def data_name(experiment: Experiment) -> str:

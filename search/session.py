@@ -247,7 +247,7 @@ class Session:
 
     def group(self, row: TrialRow) -> str:
         """The race in which a trial runs: its feed-forward kind, unless rungs are pooled."""
-        return "all" if self.experiment.pooled_rungs else str(row.config["ffn"])
+        return self.experiment.race(row.config["ffn"])
 
     def _commit(self, row: TrialRow, report: Report, verdict: Verdict, status: str, provenance: dict[str, Any]) -> None:
         decision = None

@@ -94,7 +94,13 @@ class Compilation:
 
 def _key(config: TrialConfig) -> str:
     """What compiled code depends on: sources, shapes, torch and the GPU."""
-    parts: list[Any] = [source_hash(), torch.__version__, torch.cuda.get_device_name(), config.precision, config.micro_batch]
+    parts: list[Any] = [
+        source_hash(),
+        torch.__version__,
+        torch.cuda.get_device_name(),
+        config.precision,
+        config.micro_batch,
+    ]
     parts += [variant_source(type(config.model.ffn)), config.model.to_flat()]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 

@@ -1,5 +1,6 @@
 """The preview of a search: real measurements on the digits, simulated searches, and what is refused."""
 
+import os
 import random
 import re
 import sys
@@ -13,9 +14,9 @@ from typer.testing import CliRunner
 from results.cli import run
 from results.errors import InputError
 from results.store import Store
-from search import catalog
-from search import preview as preview_module
-from search.preview import expected_epochs, fitting, simulate
+from search import catalog, measured
+from search.expected import expected_epochs, simulate
+from search.preview import fitting
 from search.run import app
 
 TINY = [
@@ -36,7 +37,7 @@ TINY = [
 
 @pytest.fixture
 def storage(tmp_path, digits, monkeypatch):
-    monkeypatch.setattr(preview_module, "MEASURE_SECONDS", 0.5)
+    monkeypatch.setattr(measured, "MEASURE_SECONDS", 0.5)
     monkeypatch.setenv("COLUMNS", "160")
     return f"sqlite:///{tmp_path}/arbor.db"
 
@@ -52,7 +53,7 @@ def no_child(*arguments, **keywords):
 @pytest.mark.parametrize("concurrency", ["1", "2"])
 def test_a_preview_prints_numbers_makes_no_search_and_measures_once(storage, monkeypatch, concurrency):
     arguments = ("quickstart", "--preview", *TINY, "--concurrency", concurrency, "--storage", storage)
-    if concurrency == "2" and len(preview_module.os.sched_getaffinity(0)) < 2:
+    if concurrency == "2" and len(os.sched_getaffinity(0)) < 2:
         pytest.skip("needs two cores")
     first = invoke(*arguments).output
     assert re.search(r"trials +4 \(as many variants, sampled\)", first)
@@ -63,7 +64,7 @@ def test_a_preview_prints_numbers_makes_no_search_and_measures_once(storage, mon
     assert "seconds measured now" in first
     with Store.open(storage, create=False) as store:
         assert store.searches() == []
-    monkeypatch.setattr(preview_module, "_run_together", no_child)
+    monkeypatch.setattr(measured, "_run_together", no_child)
     second = invoke(*arguments).output
     assert re.search(r"measured on \d{4}-\d\d-\d\d \d\d:\d\d, kept in the store", second)
     assert second.split("Sources")[0] == first.split("Sources")[0]
@@ -88,7 +89,7 @@ def test_a_database_without_the_table_gets_it_when_a_search_opens_it(storage, tm
 def test_a_variant_that_cannot_be_trained_is_named_in_one_sentence(storage, monkeypatch):
     failing = [sys.executable, "-c", "raise SystemExit('Error: no room')"]
     with pytest.raises(InputError, match="no preview: no room"):
-        preview_module._run_together(failing, 2, 1)
+        measured._run_together(failing, 2, 1)
 
 
 def test_the_epochs_of_a_comparison_are_exact():

@@ -1,0 +1,45 @@
+"""Epochs that the trials of a search will train, by simulation of its early stopping."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from search.asha import Asha
+from search.experiment import Experiment
+
+SIMULATIONS = 50
+
+
+def expected_epochs(experiment: Experiment, groups: Sequence[str], concurrency: int) -> list[float]:
+    """Epochs of each trial: the horizon in a comparison, the mean over simulated searches where ASHA stops some."""
+    if experiment.is_comparison:
+        return [float(experiment.epochs)] * len(groups)
+    totals = [0] * len(groups)
+    for seed in range(SIMULATIONS):
+        for number, epochs in enumerate(simulate(experiment, groups, concurrency, random.Random(seed))):
+            totals[number] += epochs
+    return [total / SIMULATIONS for total in totals]
+
+
+def simulate(experiment: Experiment, groups: Sequence[str], concurrency: int, chance: random.Random) -> list[int]:
+    """Epochs of each trial in one search by ASHA, all live trials an epoch a round.
+
+    Each trial has a quality, independent of the others', which is its value at every rung.
+    """
+    scheduler = Asha(experiment.grace, experiment.reduction, experiment.epochs)
+    quality = [chance.random() for _ in groups]
+    epochs = [0] * len(groups)
+    waiting, live = list(range(len(groups)))[::-1], list[int]()
+    while waiting or live:
+        while waiting and len(live) < concurrency:
+            live.append(waiting.pop())
+        chance.shuffle(live)  # the order of arrival decides, and is nobody's choice
+        staying = []
+        for trial in live:
+            epochs[trial] += 1
+            stop = scheduler.judge(groups[trial], epochs[trial], quality[trial]).stop
+            if not stop and epochs[trial] < experiment.epochs:
+                staying.append(trial)
+        live = staying
+    return epochs
