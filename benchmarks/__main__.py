@@ -25,6 +25,8 @@ Examples:
 
   python -m benchmarks epoch                       the epoch against constant data, bare loops, and the old way
 
+  python -m benchmarks profile                     where the epoch's time goes
+
   python -m benchmarks kinds optimizers --json -   figures for a machine
 
   python -m benchmarks epoch --set batch_size=512 --epochs 10

@@ -9,6 +9,7 @@ its figures as one line of JSON. Modes:
     bare           our own loop without DeepSpeed, same model, optimizer, compilation and recording, constant batch
     bare_no_graph  the same called step by step
     seed_style     a loop in the manner of cifar10deepspeed (benchmarks/seed_style.py)
+    phases         kernels' seconds in each phase of a step (benchmarks/phases.py), scaled to an epoch
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import torch
 import torch.nn.functional as F
 
 from arch_space.initialise import initialise
+from benchmarks.phases import phase_seconds
 from benchmarks.work import full_dataset
 from trainer import compiled
 from trainer.config import TrialConfig
@@ -202,10 +204,23 @@ def time_steps(config: TrialConfig, epochs: int, *, bare: bool, graph: bool) -> 
     }
 
 
+def time_phases(config: TrialConfig) -> dict[str, Any]:
+    """Seconds an epoch spends in each phase of its steps, and in the kernels that take longest."""
+    device = device_of(torch.cuda.is_available())
+    steps = steps_per_epoch(len(full_dataset(config.data).train), config.batch_size) * config.accumulation
+    figures = phase_seconds(config, _constant_batch(config, config.micro_batch, device), device)
+    scale = steps * _scale(steps * config.micro_batch, device)
+    kernels = {name: seconds * scale for name, seconds in figures.pop("kernels", {}).items()}
+    return {**{name: seconds * scale for name, seconds in figures.items()}, "kernels": kernels}
+
+
 def _main(mode: str, flat: str, epochs: str) -> None:
     config, count = TrialConfig.from_flat(json.loads(flat)), int(epochs)
     if mode in ("trial", "constant"):
         figures = time_trial(config, count, constant=mode == "constant")
+    elif mode == "phases":
+        _wait_for_the_start()
+        figures = time_phases(config)
     elif mode == "seed_style":
         from benchmarks.seed_style import time_seed_style
 

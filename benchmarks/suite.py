@@ -51,7 +51,8 @@ def timed(mode: str, changes: dict[str, Any], epochs: int, *, at_once: int = 1) 
                 child.kill()
             child.wait()
     numbers = [key for key, value in figures[0].items() if isinstance(value, int | float)]
-    return {key: sum(row[key] for row in figures) / at_once for key in numbers}
+    rest = {key: value for key, value in figures[0].items() if isinstance(value, dict)}
+    return {**{key: sum(row[key] for row in figures) / at_once for key in numbers}, **rest}
 
 
 def _wait_for(start: str, child: subprocess.Popen[str], mode: str, log: Any) -> str:
@@ -83,6 +84,25 @@ def epoch(changes: dict[str, Any], epochs: int) -> Iterator[Row]:
         yield {"what": f"{mode}, training alone", "at once": 1, **timed(mode, changes, epochs)}
     yield {"what": "trial, eager", "at once": 1, **timed("trial", {**changes, "compile": False}, epochs)}
     yield {"what": "seed_style", "at once": 1, **timed("seed_style", changes, min(epochs, 2))}
+
+
+def profile(changes: dict[str, Any], epochs: int) -> Iterator[Row]:
+    """Where an epoch's seconds go: phases of the step, batches, evaluation, reports; and the slowest kernels."""
+    trial, constant = (timed(mode, changes, epochs) for mode in ("trial", "constant"))
+    phases = timed("phases", changes, epochs)
+    whole = trial["epoch_seconds"]
+    kernels = phases.pop("kernels")
+    seconds = dict(phases)
+    if kernels:  # a recorded step, whose kernels follow one another with gaps; a called one waits in each phase
+        seconds["between kernels"] = constant["train_seconds"] - sum(phases.values())
+    seconds["waiting for batches"] = trial["train_seconds"] - constant["train_seconds"]
+    seconds["evaluation"] = trial["val_seconds"]
+    seconds["reports and checkpoints"] = whole - trial["train_seconds"] - trial["val_seconds"]
+    for part, took in seconds.items():
+        yield {"what": part, "epoch_seconds": took, "share": took / whole}
+    yield {"what": "whole epoch", "epoch_seconds": whole, "share": 1.0}
+    for name, took in kernels.items():
+        yield {"what": name, "epoch_seconds": took, "share": took / whole}
 
 
 def kinds(changes: dict[str, Any], epochs: int) -> Iterator[Row]:
@@ -172,5 +192,5 @@ def search(changes: dict[str, Any], epochs: int) -> Iterator[Row]:
 
 
 SUITE: dict[str, Callable[[dict[str, Any], int], Iterator[Row]]] = {
-    "epoch": epoch, "kinds": kinds, "optimizers": optimizers, "start": start, "accuracy": accuracy, "search": search,
-}  # fmt: skip
+    each.__name__: each for each in (epoch, profile, kinds, optimizers, start, accuracy, search)
+}

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.__main__ import app
-from benchmarks.suite import SUITE, start, timed
+from benchmarks.suite import SUITE, profile, start, timed
 
 pytestmark = pytest.mark.usefixtures("digits")
 KEYS = {"epoch_seconds", "train_seconds", "images_per_second"}
@@ -28,6 +28,14 @@ def test_every_mode_gives_figures(mode):
     figures = timed(mode, {}, 1)
     assert figures.keys() >= KEYS
     assert all(figures[key] > 0 for key in KEYS)
+
+
+@pytest.mark.slow
+def test_the_parts_of_an_epoch_add_up_to_the_whole():
+    rows = {row["what"]: row["epoch_seconds"] for row in profile({"optimizer": "muon"}, 1)}
+    assert all(rows[phase] > 0 for phase in ("forward", "backward", "update", "evaluation"))
+    rest = rows["reports and checkpoints"] + rows["waiting for batches"] + rows["evaluation"]
+    assert rest < rows["whole epoch"]
 
 
 @pytest.mark.slow

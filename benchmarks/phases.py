@@ -1,0 +1,92 @@
+"""Where the time of a training step goes: seconds that kernels run in each of its phases."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.autograd import DeviceType
+from torch.nn.utils import clip_grad_norm_
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from arch_space.initialise import initialise
+from trainer import compiled
+from trainer.config import TrialConfig
+from trainer.engine import build_engine
+from trainer.input_pipeline import Batch
+from trainer.optimizer import set_rate
+
+PHASES = ("forward", "backward", "clipping", "update")
+WARM_STEPS = 5
+STEPS = 10
+SLOWEST = 12
+
+
+def phase_seconds(config: TrialConfig, batch: Batch, device: torch.device) -> dict[str, Any]:
+    """Mean seconds a step spends in each phase, and the kernels that take longest.
+
+    On a GPU the sum of the durations of its kernels: launches, which a recorded step does not pay for, are left out. The
+    host waits for the device after each phase, so that a kernel belongs to the phase in whose time it runs. On a CPU the
+    time of the phase.
+    """
+    model = config.model.build()
+    initialise(model, config.seed)
+    engine = build_engine(model, config, device)
+    on_gpu = device.type == "cuda"
+    if on_gpu and config.compile:
+        compiled.compile_regions(model)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+
+    def step() -> None:
+        set_rate(engine.optimizer, config.lr)
+        loss = _within("forward", device, lambda: _loss(engine, batch, config))
+        _within("backward", device, lambda: engine.backward(loss))
+        if config.clip_norm:
+            _within("clipping", device, lambda: clip_grad_norm_(parameters, config.clip_norm, foreach=on_gpu))
+        _within("update", device, engine.step)
+
+    model.train()
+    for _ in range(WARM_STEPS):
+        step()
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+    with profile(activities=activities, acc_events=True) as profiled:
+        for _ in range(STEPS):
+            step()
+    engine.destroy()
+    events = profiled.events() or []
+    spans = [
+        (event.name, event.time_range)
+        for event in events
+        if event.name in PHASES and event.device_type == DeviceType.CPU
+    ]
+    seconds: dict[str, float] = dict.fromkeys(PHASES, 0.0)
+    kernels: dict[str, float] = defaultdict(float)
+    if not on_gpu:
+        for name, span in spans:
+            seconds[name] += span.elapsed_us() / 1e6 / STEPS
+        return seconds
+    for event in events:
+        if event.device_type != DeviceType.CUDA or event.name in PHASES:
+            continue
+        phase = next((name for name, span in spans if span.start <= event.time_range.start <= span.end), None)
+        if phase is not None:
+            took = event.time_range.elapsed_us() / 1e6 / STEPS
+            seconds[phase] += took
+            kernels[f"{phase}: {event.name[:90]}"] += took
+    slowest = sorted(kernels.items(), key=lambda item: -item[1])[:SLOWEST]
+    return {**seconds, "kernels": dict(slowest)}
+
+
+def _loss(engine: Any, batch: Batch, config: TrialConfig) -> torch.Tensor:
+    return F.cross_entropy(engine(batch.images).float(), batch.labels, label_smoothing=config.label_smoothing)
+
+
+def _within(phase: str, device: torch.device, work: Callable[[], Any]) -> Any:
+    with record_function(phase):
+        result = work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+    return result
