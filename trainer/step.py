@@ -96,12 +96,15 @@ class GraphedStep:
 
     def _record(self) -> torch.cuda.CUDAGraph | None:
         graph = torch.cuda.CUDAGraph()
+        random = torch.cuda.default_generators[torch.cuda.current_device()]
+        before = random.clone_state()
         try:
             # thread_local: DALI's threads go on allocating meanwhile, which "global" would forbid
             with torch.cuda.graph(graph, stream=self._side, capture_error_mode="thread_local"):
                 self._step(self._static)
         except RuntimeError as error:
             self.refused = str(error).splitlines()[0]
+            random.graphsafe_set_state(before)  # a recording that broke off leaves it unable to draw outside of one
             self._step.abandon()
             return None
         return graph
