@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch.autograd import DeviceType
 from torch.nn.utils import clip_grad_norm_
 from torch.profiler import ProfilerActivity, profile, record_function
 
@@ -60,7 +59,7 @@ def phase_seconds(config: TrialConfig, batch: Batch, device: torch.device) -> di
     spans = [
         (event.name, event.time_range)
         for event in events
-        if event.name in PHASES and event.device_type == DeviceType.CPU
+        if event.name in PHASES and event.device_type.name == "CPU"
     ]
     seconds: dict[str, float] = dict.fromkeys(PHASES, 0.0)
     kernels: dict[str, float] = defaultdict(float)
@@ -69,7 +68,7 @@ def phase_seconds(config: TrialConfig, batch: Batch, device: torch.device) -> di
             seconds[name] += span.elapsed_us() / 1e6 / STEPS
         return seconds
     for event in events:
-        if event.device_type != DeviceType.CUDA or event.name in PHASES:
+        if event.device_type.name != "CUDA" or event.name in PHASES:
             continue
         phase = next((name for name, span in spans if span.start <= event.time_range.start <= span.end), None)
         if phase is not None:
