@@ -57,9 +57,7 @@ def phase_seconds(config: TrialConfig, batch: Batch, device: torch.device) -> di
     engine.destroy()
     events = profiled.events() or []
     spans = [
-        (event.name, event.time_range)
-        for event in events
-        if event.name in PHASES and event.device_type.name == "CPU"
+        (event.name, event.time_range) for event in events if event.name in PHASES and event.device_type.name == "CPU"
     ]
     seconds: dict[str, float] = dict.fromkeys(PHASES, 0.0)
     kernels: dict[str, float] = defaultdict(float)
