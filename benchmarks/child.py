@@ -25,19 +25,18 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 
 from arch_space.initialise import initialise
 from benchmarks.phases import phase_seconds
-from benchmarks.work import full_dataset
+from benchmarks.work import full_dataset, initialised_engine
 from trainer import compiled
 from trainer.config import TrialConfig
-from trainer.engine import build_engine, device_of
+from trainer.engine import device_of
 from trainer.evaluation import EVALUATION_BATCH, autocast
 from trainer.input_pipeline import Batch
 from trainer.optimizer import build_optimizer, set_rate
 from trainer.schedule import steps_per_epoch
-from trainer.step import EngineStep, GraphedStep
+from trainer.step import EngineStep, GraphedStep, smoothed_cross_entropy
 from trainer.trial import Trial
 
 WARM_EPOCHS = 2
@@ -160,19 +159,11 @@ def time_trial(config: TrialConfig, epochs: int, *, constant: bool) -> dict[str,
 def time_steps(config: TrialConfig, epochs: int, *, bare: bool, graph: bool) -> dict[str, Any]:
     """Steps of training on one batch in memory, without evaluation and reports."""
     device = device_of(torch.cuda.is_available())
-    if bare:
-        engine: Any = Bare(config, device)
-    else:
-        model = config.model.build()
-        initialise(model, config.seed)
-        engine = build_engine(model, config, device)
+    engine: Any = Bare(config, device) if bare else initialised_engine(config, device)
     if device.type == "cuda" and config.compile:
         compiled.compile_regions(engine.module)
 
-    def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return F.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
-
-    step: Any = EngineStep(engine, loss, config.clip_norm, device)
+    step: Any = EngineStep(engine, smoothed_cross_entropy(config.label_smoothing), config.clip_norm, device)
     if graph and device.type == "cuda":
         step = GraphedStep(step)
     engine.module.train()
@@ -207,9 +198,9 @@ def time_steps(config: TrialConfig, epochs: int, *, bare: bool, graph: bool) -> 
 def time_phases(config: TrialConfig) -> dict[str, Any]:
     """Seconds an epoch spends in each phase of its steps, and in the kernels that take longest."""
     device = device_of(torch.cuda.is_available())
-    steps = steps_per_epoch(len(full_dataset(config.data).train), config.batch_size) * config.accumulation
+    steps = steps_per_epoch(len(full_dataset(config.data).train), config.batch_size)
     figures = phase_seconds(config, _constant_batch(config, config.micro_batch, device), device)
-    scale = steps * _scale(steps * config.micro_batch, device)
+    scale = steps * _scale(steps * config.batch_size, device)
     kernels = {name: seconds * scale for name, seconds in figures.pop("kernels", {}).items()}
     return {**{name: seconds * scale for name, seconds in figures.items()}, "kernels": kernels}
 

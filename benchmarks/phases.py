@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch.nn.utils import clip_grad_norm_
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from arch_space.initialise import initialise
+from benchmarks.work import initialised_engine
 from trainer import compiled
 from trainer.config import TrialConfig
-from trainer.engine import build_engine
 from trainer.input_pipeline import Batch
 from trainer.optimizer import set_rate
+from trainer.step import smoothed_cross_entropy
 
 PHASES = ("forward", "backward", "clipping", "update")
 WARM_STEPS = 5
@@ -25,15 +25,14 @@ SLOWEST = 12
 
 
 def phase_seconds(config: TrialConfig, batch: Batch, device: torch.device) -> dict[str, Any]:
-    """Mean seconds a step spends in each phase, and the kernels that take longest.
+    """Mean seconds a step, with all its micro-batches, spends in each phase, and the kernels that take longest.
 
     On a GPU the sum of the durations of its kernels: launches, which a recorded step does not pay for, are left out. The
     host waits for the device after each phase, so that a kernel belongs to the phase in whose time it runs. On a CPU the
     time of the phase.
     """
-    model = config.model.build()
-    initialise(model, config.seed)
-    engine = build_engine(model, config, device)
+    engine = initialised_engine(config, device)
+    model, criterion = engine.module, smoothed_cross_entropy(config.label_smoothing)
     on_gpu = device.type == "cuda"
     if on_gpu and config.compile:
         compiled.compile_regions(model)
@@ -41,11 +40,12 @@ def phase_seconds(config: TrialConfig, batch: Batch, device: torch.device) -> di
 
     def step() -> None:
         set_rate(engine.optimizer, config.lr)
-        loss = _within("forward", device, lambda: _loss(engine, batch, config))
-        _within("backward", device, lambda: engine.backward(loss))
-        if config.clip_norm:
-            _within("clipping", device, lambda: clip_grad_norm_(parameters, config.clip_norm, foreach=on_gpu))
-        _within("update", device, engine.step)
+        for _ in range(config.accumulation):
+            loss = _within("forward", device, lambda: criterion(engine(batch.images), batch.labels))
+            _within("backward", device, partial(engine.backward, loss))
+            if config.clip_norm and engine.is_gradient_accumulation_boundary():
+                _within("clipping", device, lambda: clip_grad_norm_(parameters, config.clip_norm, foreach=on_gpu))
+            _within("update", device, engine.step)
 
     model.train()
     for _ in range(WARM_STEPS):
@@ -75,10 +75,6 @@ def phase_seconds(config: TrialConfig, batch: Batch, device: torch.device) -> di
             kernels[f"{phase}: {event.name[:90]}"] += took
     slowest = sorted(kernels.items(), key=lambda item: -item[1])[:SLOWEST]
     return {**seconds, "kernels": dict(slowest)}
-
-
-def _loss(engine: Any, batch: Batch, config: TrialConfig) -> torch.Tensor:
-    return F.cross_entropy(engine(batch.images).float(), batch.labels, label_smoothing=config.label_smoothing)
 
 
 def _within(phase: str, device: torch.device, work: Callable[[], Any]) -> Any:

@@ -61,8 +61,12 @@ def _wait_for(start: str, child: subprocess.Popen[str], mode: str, log: Any) -> 
         if line.startswith(start):
             return line
     log.seek(0)
-    said = log.read().strip().splitlines()
-    raise InputError(f"The process that times {mode!r} failed: {said[-1] if said else 'it said nothing'}")
+    raise InputError(f"The process that times {mode!r} failed: {_last_line(log.read())}")
+
+
+def _last_line(said: str) -> str:
+    lines = said.strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
 
 
 def _output(module: str, *arguments: str, environment: dict[str, str] | None = None) -> list[str]:
@@ -70,8 +74,7 @@ def _output(module: str, *arguments: str, environment: dict[str, str] | None = N
     command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines()
-        raise InputError(f"`python -m {module}` failed: {said[-1] if said else 'it said nothing'}")
+        raise InputError(f"`python -m {module}` failed: {_last_line(done.stderr or done.stdout)}")
     return done.stdout.strip().splitlines()
 
 

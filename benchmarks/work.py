@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from arch_space.initialise import initialise
 from trainer.config import Flat, TrialConfig
 from trainer.dataset import Dataset, Split
+from trainer.engine import build_engine
 from trainer.resolve import cached_dataset, resolve
+
+if TYPE_CHECKING:
+    from deepspeed import DeepSpeedEngine
 
 SMALL: Flat = {"data": "digits", "patch": 16, "dim": 16, "depth": 1, "heads": 1, "batch_size": 128}
 """On a CPU: small enough to see that a benchmark works."""
@@ -34,3 +40,10 @@ def full_dataset(name: str) -> Dataset:
         return Split(**{name: np.concatenate([getattr(one, name), getattr(other, name)]) for name in fields})
 
     return replace(data, train=joined(data.train, data.val), val=data.test)
+
+
+def initialised_engine(config: TrialConfig, device: torch.device) -> DeepSpeedEngine:
+    """The DeepSpeed engine with which a trial starts."""
+    model = config.model.build()
+    initialise(model, config.seed)
+    return build_engine(model, config, device)

@@ -130,9 +130,8 @@ def _check_schema(engine: Engine, url: str, *, create: bool) -> None:
             f"The database {shown} has schema version {found}, and this Arbor reads version {schema.SCHEMA_VERSION}; "
             "use the Arbor that wrote it, or name another database."
         )
-    if create and not sa.inspect(engine).has_table(
-        schema.measurements.name
-    ):  # written by an Arbor that did not measure; readers need none
+    # an Arbor that did not measure wrote none; readers need none
+    if create and not sa.inspect(engine).has_table(schema.measurements.name):
         try:
             schema.measurements.create(engine)
         except DatabaseError:  # another process made it at the same moment

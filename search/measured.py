@@ -75,24 +75,21 @@ def measurements(
     together = at_once(new.resources, len(trials))
     picked = chosen(trials)
     keys = {trial.macs: _key(new, trial, together) for trial in picked}
-    known = {macs: found for macs, key in keys.items() if (found := store.measurement(key)) is not None}
-    missing = [trial for trial in picked if trial.macs not in known]
-    fresh: dict[int, dict[str, Any]] = {}
+    found: dict[int, Measurement] = {}
+    for trial in picked:
+        if (known := store.measurement(keys[trial.macs])) is not None:
+            created, values = known
+            kept = f"{created.astimezone():%Y-%m-%d %H:%M}"
+            found[trial.macs] = Measurement(planned=trial, values=values, kept=kept)
+    missing = [trial for trial in picked if trial.macs not in found]
     if missing:
         with console.status(f"Measuring {len(missing)} variants, {together} at once ..."):
             # one process for all, or several in step on one variant after another
             for part in [missing] if together == 1 else [[trial] for trial in missing]:
                 for trial, values in zip(part, _measured(part, together, new.resources, variants), strict=True):
                     store.keep_measurement(keys[trial.macs], values)
-                    fresh[trial.macs] = values
-    result = []
-    for trial in picked:
-        if trial.macs in fresh:
-            result.append(Measurement(planned=trial, values=fresh[trial.macs], kept=None))
-        else:
-            created, values = known[trial.macs]
-            result.append(Measurement(planned=trial, values=values, kept=f"{created.astimezone():%Y-%m-%d %H:%M}"))
-    return result
+                    found[trial.macs] = Measurement(planned=trial, values=values, kept=None)
+    return [found[trial.macs] for trial in picked]
 
 
 def _key(new: Checked, trial: Planned, together: int) -> str:

@@ -36,8 +36,8 @@ class Estimate:
     """What the search would take."""
 
     epochs: float
-    trial_seconds: float
-    """Of all trials together."""
+    start_seconds: float
+    """Of the first trial in a new process."""
     gpu_hours: float
     wall_seconds: float
 
@@ -84,7 +84,7 @@ def estimate(
     wall = RAY_START_SECONDS + start + max(sum(each) / slots, max(each))
     return Estimate(
         epochs=sum(epochs),
-        trial_seconds=sum(each),
+        start_seconds=start,
         gpu_hours=resources.gpus_per_trial * (sum(each) + slots * start) / 3600,
         wall_seconds=wall,
     )
@@ -113,7 +113,7 @@ def _table(new: Checked, trials: Sequence[Planned], measured: Sequence[Measureme
     row(
         "seconds per epoch", f"{low if low == high else f'{low} to {high}'} ({len(measured)} variants measured{beside})"
     )
-    row("start seconds", f"{max(float(each.values['start_seconds']) for each in measured):.1f}")
+    row("start seconds", f"{estimated.start_seconds:.1f}")
     row("GPU-hours", f"{estimated.gpu_hours:.3g}" if resources.gpus_per_trial else "0 (trials on the CPU)")
     row("wall time", f"{_duration(estimated.wall_seconds)} with {resources.concurrency} at once")
     if resources.gpus_per_trial:

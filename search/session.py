@@ -124,11 +124,6 @@ class Session:
         self._gpu_seconds_left -= len(self._live) * self._gpus * (now - self._counted_until)
         self._counted_until = now
 
-    def _leave(self, trial_id: str) -> None:
-        """The trial holds no GPU any more."""
-        self._count_gpu_seconds()
-        self._live.discard(trial_id)
-
     @property
     def planned(self) -> int:
         """Trials that the search has when it ends."""
@@ -208,7 +203,7 @@ class Session:
             if status in ENDED:
                 self.sampler.tell(row.number, status, value)
         if status in ENDED:
-            self._leave(trial_id)
+            self.release(trial_id)
             checkpoint.remove_resume_files(Path(row.provenance["folder"]))
         self.on_event(trial_id, report, verdict)
         return status in ENDED or self.out_of_time
@@ -219,7 +214,7 @@ class Session:
         if row.status in ENDED:
             return
         self._update(trial_id, status="failed", cause=cause[:2000], ended=datetime.now(UTC))
-        self._leave(trial_id)
+        self.release(trial_id)
         if self.sampler is not None:
             self.sampler.tell(row.number, "failed", None)
         checkpoint.remove_resume_files(Path(row.provenance["folder"]))
@@ -233,8 +228,9 @@ class Session:
             self.on_note(f"{trial_id}: {how} after epoch {epoch}; it starts again from its last checkpoint.")
 
     def release(self, trial_id: str) -> None:
-        """The worker of a trial is gone though the trial may go on (time is up, Ctrl-C)."""
-        self._leave(trial_id)
+        """The trial holds no worker and no GPU any more, though it may go on later (time is up, Ctrl-C)."""
+        self._count_gpu_seconds()
+        self._live.discard(trial_id)
 
     def close(self) -> str:
         """Mark what is unfinished as interrupted and say how the search stands: `ended` or `interrupted`."""

@@ -121,9 +121,8 @@ def require_same_trial(content: dict[str, Any], config: TrialConfig, path: Path)
         InputError: the dictionaries differ, with the first key and both values.
     """
     theirs, ours = content["flat"], config.to_flat()
-    newer = {
-        key: value for key, value in TrialConfig().to_flat().items() if key in ours
-    }  # keys that the file's Arbor did not know
+    # a key that the file's Arbor did not know stood at its default
+    newer = {key: value for key, value in TrialConfig().to_flat().items() if key in ours}
     theirs = {**newer, **theirs}
     for key in sorted(theirs.keys() | ours.keys()):
         if theirs.get(key) != ours.get(key):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
@@ -23,6 +24,15 @@ WARM_UP = 3
 """Steps before the recording: libraries choose kernels, the optimizer makes its state, regions are compiled."""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def smoothed_cross_entropy(smoothing: float) -> Loss:
+    """The loss of (logits, labels) that trials minimise: mean cross-entropy in nats, in fp32, labels smoothed."""
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+
+    return loss
 
 
 class EngineStep:

@@ -24,7 +24,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from arch_space.initialise import initialise
 from results.rows import EpochRow
@@ -41,7 +40,7 @@ from trainer.optimizer import set_rate
 from trainer.report import Report, Status
 from trainer.resolve import cached_dataset
 from trainer.schedule import factor_by_step, steps_per_epoch
-from trainer.step import EngineStep, GraphedStep
+from trainer.step import EngineStep, GraphedStep, smoothed_cross_entropy
 from trainer.stopwatch import Stopwatch
 
 
@@ -100,7 +99,9 @@ class Trial:
         self._compilation = Compilation(config, wanted=wanted)
         self._compiled = False
         self._compilation.start_beside(self._images_left)
-        self._engine_step = EngineStep(self._engine, self._loss, config.clip_norm, device)
+        self._engine_step = EngineStep(
+            self._engine, smoothed_cross_entropy(config.label_smoothing), config.clip_norm, device
+        )
         self._step: EngineStep | GraphedStep = GraphedStep(self._engine_step) if on_gpu else self._engine_step
 
         self.train_loader = TrainLoader(
@@ -226,9 +227,6 @@ class Trial:
             self._step(batches)
             self._on_batch(self.config.batch_size)
         return self._engine_step.total
-
-    def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return F.cross_entropy(logits.float(), labels, label_smoothing=self.config.label_smoothing)
 
     def _evaluate(self, loader: EvalLoader) -> Evaluation:
         return evaluate(self._model, loader, self.device, self.config.precision, whole_batches=self._compiled)
