@@ -10,7 +10,10 @@ from arch_space.vit_tiny import CHANNELS, COPIES, HEAD_WIDTH
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:
-    """Costs of one model. Multiply-adds are those of matrix products, for one image forward."""
+    """Costs of one model. Multiply-adds are those of matrix products, for one image forward.
+
+    They count every token in every block, as the papers do, though `vit_tiny` leaves out what nobody reads of the last.
+    """
 
     parameters: int
     """Trained numbers in the whole model."""

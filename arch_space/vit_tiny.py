@@ -102,6 +102,21 @@ class LocalitySelfAttention(nn.Module):
         """(B, T, D) -> (B, T, D)."""
         return self.dropout(self.output(self.mix(self.query_key_value(x))))
 
+    def of_first_token(self, x: Tensor) -> Tensor:
+        """`forward(x)[:, :1]`, (B, T, D) -> (B, 1, D), without the queries and the mixing of the other tokens.
+
+        The products with one query are written out: they are bound by the bytes of the keys and values, each read once.
+        """
+        inner = self.heads * HEAD_WIDTH
+        of_query, of_key_and_value = self.query_key_value.weight.split((inner, 2 * inner))
+        query = F.linear(x[:, :1], of_query).unflatten(-1, (self.heads, HEAD_WIDTH))  # (B, 1, h, 64)
+        packed = F.linear(x, of_key_and_value)[:, 1:]  # a token does not attend to itself
+        key, value = packed.unflatten(-1, (2, self.heads, HEAD_WIDTH)).unbind(2)  # (B, T - 1, h, 64)
+        scores = (query * self.log_temperature.exp() * key).sum(-1)
+        shares = scores.softmax(1).unsqueeze(-1)
+        mixed = (shares * value).sum(1, keepdim=True).flatten(2)
+        return self.dropout(self.output(mixed.to(value.dtype)))
+
     def mix(self, packed: Tensor) -> Tensor:
         """Attention itself: query, key and value side by side, (B, T, 3 h 64), to (B, T, h 64)."""
         if packed.is_cuda and self.use_kernel:
@@ -124,12 +139,17 @@ class Block(nn.Module):
     """Pre-norm: x + LSA(norm(x)), then x + FFN(norm(x)); in a pair, one more x + FFN(norm(x)) comes first.
 
     The feed-forward after attention has the same name in both layouts, so that it starts equal for equal seeds.
+
+    Args:
+        last: nothing reads the tokens behind the first one's output: from attention's queries on they are left out, and
+            the block gives (B, 1, D), the same numbers and gradients at a third of the work.
     """
 
     compiled_region = True
 
-    def __init__(self, config: "ModelConfig") -> None:
+    def __init__(self, config: "ModelConfig", *, last: bool = False) -> None:
         super().__init__()
+        self.first_token_only = last
         pair = config.layout == "pair"
         self.ffn_before_norm = nn.LayerNorm(config.dim) if pair else None
         self.ffn_before = config.ffn.build(config.dim, config.dropout) if pair else None
@@ -139,10 +159,14 @@ class Block(nn.Module):
         self.ffn = config.ffn.build(config.dim, config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, D) -> (B, T, D)."""
+        """(B, T, D) -> (B, T, D), or (B, 1, D) from the last block."""
         if self.ffn_before is not None and self.ffn_before_norm is not None:
             x = x + self.ffn_before(self.ffn_before_norm(x))
-        x = x + self.attention(self.attention_norm(x))
+        normed = self.attention_norm(x)
+        if self.first_token_only:
+            x = x[:, :1] + self.attention.of_first_token(normed)
+        else:
+            x = x + self.attention(normed)
         return x + self.ffn(self.ffn_norm(x))
 
 
@@ -154,7 +178,7 @@ class VitTiny(nn.Module):
     def __init__(self, config: "ModelConfig") -> None:
         super().__init__()
         self.tokens = ShiftedPatchTokens(config.dim, config.image_size, config.patch, config.dropout)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(Block(config, last=n == config.depth - 1) for n in range(config.depth))
         self.head_norm = nn.LayerNorm(config.dim)
         self.head = nn.Linear(config.dim, config.classes)
 

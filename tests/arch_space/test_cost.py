@@ -93,6 +93,7 @@ def counted_flops(config: ModelConfig) -> int:
     with torch.device("meta"):
         model = config.build().eval()
         images = torch.empty(1, 3, config.image_size, config.image_size)
+    model.blocks[-1].first_token_only = False  # costs are those of every token in every block
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(images)
     return int(counter.get_total_flops())

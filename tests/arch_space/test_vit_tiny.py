@@ -143,6 +143,27 @@ def test_blocks_are_pre_norm_with_full_residuals_and_a_pair_puts_one_feed_forwar
         torch.testing.assert_close(block(x), y, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("layout", ["single", "pair"])
+@pytest.mark.parametrize("kind", ["mlp", "fff"])
+def test_the_last_block_leaves_out_only_what_nobody_reads(layout: str, kind: str) -> None:
+    """Logits and gradients of a model whose last block computes every token are the same."""
+    flat = {key: value for key, value in SMALL.items() if not key.startswith("ffn.")}
+    model = ModelConfig.from_flat({**flat, "ffn": kind, "layout": layout, "dropout": 0.0}).build()
+    initialise(model, 0)
+    model, images = model.double(), draw(4, 3, 8, 8)
+    with torch.no_grad():
+        for block in model.blocks:
+            block.attention.log_temperature.add_(1.5)
+    told = []
+    for first_token_only in (True, False):
+        model.blocks[-1].first_token_only = first_token_only
+        logits = model(images)
+        told.append([logits, *torch.autograd.grad(logits.square().sum(), list(model.parameters()))])
+    assert [block.first_token_only for block in ModelConfig().build().blocks] == [False, False, False, True]
+    for left_out, whole in zip(*told, strict=True):
+        torch.testing.assert_close(left_out, whole)
+
+
 def test_the_dense_feed_forward_equals_its_formula() -> None:
     ffn = small(dropout=0.0).double().blocks[0].ffn
     x = draw(2, 5, 12)
