@@ -2,7 +2,8 @@
 
 Muon (Keller Jordan, https://kellerjordan.github.io/posts/muon/; at the scale of AdamW's rates: arXiv 2502.16982) steps by
 the momentum of a matrix made nearly orthogonal by five Newton-Schulz iterations. `torch.optim.Muon` computes the same
-one matrix after the other, hundreds of small products a step; here matrices of one shape are orthogonalised together.
+one matrix after the other, hundreds of small products a step; here matrices of one shape are orthogonalised together,
+and on a GPU those of other shapes with them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
 EPSILON = 1e-7
+SPARE_FLOPS = 2 * 10**10
+"""What a GPU computes in the time of the launches of one more batch, some 50 us."""
 
 
 class Muon(torch.optim.Optimizer):
@@ -56,25 +59,36 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One step of all parameters that have a gradient."""
-        for group in self._own_groups:
-            parameters: list[Tensor] = [p for p in group["params"] if p.grad is not None]
-            if parameters:
-                self._step_alike(group, parameters)
+        groups = [(group, [p for p in group["params"] if p.grad is not None]) for group in self._own_groups]
+        groups = [(group, parameters) for group, parameters in groups if parameters]
+        if groups:
+            self._step_matrices(groups)
         self.adamw.step()
 
-    def _step_alike(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
-        grads = [p.grad for p in parameters if p.grad is not None]
-        for p in parameters:
+    def _step_matrices(self, groups: list[tuple[dict[str, Any], list[nn.Parameter]]]) -> None:
+        """All matrices move by one rate, momentum and decay, which their groups hold in common."""
+        first = groups[0][0]
+        lr, momentum = first["lr"], first["momentum"]
+        everyone: list[Tensor] = [p for _, parameters in groups for p in parameters]
+        for p in everyone:
             if "momentum_buffer" not in self.state[p]:
                 self.state[p]["momentum_buffer"] = torch.zeros_like(p)
-        momenta = [self.state[p]["momentum_buffer"] for p in parameters]
-        torch._foreach_lerp_(momenta, grads, 1 - group["momentum"])
-        ahead = torch.stack(torch._foreach_lerp(grads, momenta, group["momentum"]))
-        pieces = ahead.unflatten(1, (group["pieces"], -1)).flatten(0, 1)  # (matrices, r, c)
-        size = 0.2 * math.sqrt(max(pieces.shape[1:]))
-        updates = orthogonalise(pieces).reshape(ahead.shape).to(ahead.dtype) * (-group["lr"] * size)
-        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(parameters, list(updates.unbind()))
+        grads = [p.grad for p in everyone if p.grad is not None]
+        momenta = [self.state[p]["momentum_buffer"] for p in everyone]
+        torch._foreach_lerp_(momenta, grads, 1 - momentum)
+        ahead = iter(torch._foreach_lerp(grads, momenta, momentum))
+        alike = [torch.stack([next(ahead) for _ in parameters]) for _, parameters in groups]  # (n, rows, c)
+        stacks = [
+            each.unflatten(1, (group["pieces"], -1)).flatten(0, 1)
+            for (group, _), each in zip(groups, alike, strict=True)
+        ]
+        updates: list[Tensor] = []
+        # on a CPU launches cost nothing
+        for each, orthogonal in zip(alike, orthogonalise_all(stacks, together=stacks[0].is_cuda), strict=True):
+            size = 0.2 * math.sqrt(max(orthogonal.shape[1:]))
+            updates += (orthogonal.reshape(each.shape).to(each.dtype) * (-lr * size)).unbind()
+        torch._foreach_mul_(everyone, 1 - lr * first["weight_decay"])
+        torch._foreach_add_(everyone, updates)
 
     def state_dict(self) -> dict[str, Any]:
         """Momentum of the matrices, and AdamW's own."""
@@ -92,6 +106,55 @@ class Muon(torch.optim.Optimizer):
         self._own_groups = list(self.param_groups)
         self.adamw.load_state_dict(state_dict["adamw"])
         self.param_groups = [*self._own_groups, *self.adamw.param_groups]
+
+
+def orthogonalise_all(stacks: Sequence[Tensor], *, together: bool) -> list[Tensor]:
+    """`orthogonalise` of each stack (n, r, c); `together` computes several stacks in one batch, as suits a GPU.
+
+    Zero rows and columns stay zero through Newton-Schulz and change nothing else, and a transposed matrix gives the
+    transposed result: so matrices of several shapes go as one batch, wide and filled up to the largest. What that
+    computes too much must cost less than the launches of another batch, `SPARE_FLOPS`.
+    """
+    if not together:
+        return [orthogonalise(stack) for stack in stacks]
+    results: dict[int, Tensor] = {}
+    for batch in batches_of([tuple(stack.shape) for stack in stacks]):
+        wide = [stacks[n] if stacks[n].shape[1] <= stacks[n].shape[2] else stacks[n].mT for n in batch]
+        count = sum(len(stack) for stack in wide)
+        filled = wide[0].new_zeros(
+            count, max(w.shape[1] for w in wide), max(w.shape[2] for w in wide), dtype=torch.bfloat16
+        )
+        parts = filled.split([len(stack) for stack in wide])
+        for part, stack in zip(parts, wide, strict=True):
+            part[:, : stack.shape[1], : stack.shape[2]].copy_(stack)
+        done = orthogonalise(filled).split([len(stack) for stack in wide])
+        for n, part, stack in zip(batch, done, wide, strict=True):
+            cut = part[:, : stack.shape[1], : stack.shape[2]]
+            results[n] = cut if stacks[n].shape[1] <= stacks[n].shape[2] else cut.mT
+    return [results[n] for n in range(len(stacks))]
+
+
+def batches_of(shapes: Sequence[tuple[int, ...]]) -> list[list[int]]:
+    """Which stacks (n, r, c) go together: the largest first, and with it all that it may carry along."""
+
+    def flops(count: int, rows: int, columns: int) -> int:
+        return ITERATIONS * count * (4 * rows * rows * columns + 2 * rows**3)
+
+    sides = [(count, *sorted((r, c))) for count, r, c in shapes]
+    left = sorted(range(len(shapes)), key=lambda n: -flops(1, *sides[n][1:]))
+    batches = []
+    while left:
+        rows, columns = sides[left[0]][1:]
+        batch = [
+            n
+            for n in left
+            if sides[n][1] <= rows
+            and sides[n][2] <= columns
+            and flops(sides[n][0], rows, columns) - flops(*sides[n]) <= SPARE_FLOPS
+        ]
+        batches.append(batch)
+        left = [n for n in left if n not in batch]
+    return batches
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import nn
 
 from arch_space.initialise import initialise
 from trainer.config import TrialConfig
-from trainer.muon import Muon
+from trainer.muon import Muon, batches_of, orthogonalise_all
 from trainer.optimizer import build_optimizer, set_rate
 
 CPU = torch.device("cpu")
@@ -59,6 +59,24 @@ def test_matrices_stacked_in_rows_move_as_if_each_stood_alone():
     one.step()
     other.step()
     torch.testing.assert_close(stacked, torch.cat(alone), rtol=1e-5, atol=1e-6)
+
+
+def test_matrices_of_several_shapes_are_orthogonalised_in_one_batch_as_each_alone():
+    torch.manual_seed(0)
+    stacks = [torch.randn(shape) for shape in ((3, 12, 20), (2, 20, 12), (1, 8, 20), (2, 5, 5))]
+    assert batches_of([tuple(stack.shape) for stack in stacks]) == [[0, 1, 2, 3]]
+    alone = orthogonalise_all(stacks, together=False)
+    for one, other, stack in zip(orthogonalise_all(stacks, together=True), alone, stacks, strict=True):
+        assert one.shape == stack.shape
+        torch.testing.assert_close(one.float(), other.float(), rtol=0, atol=0.03)  # bfloat16, five products deep
+
+
+def test_a_batch_holds_what_it_may_carry_along_and_no_more():
+    vit_tiny = [(1, 512, 240), (12, 384, 512), (4, 512, 384), (4, 256, 512), (4, 512, 256)]
+    assert batches_of(vit_tiny) == [[1, 2, 3, 4, 0]]
+    wide = [(12, 384, 512), (4, 4096, 512)]
+    assert batches_of(wide) == [[1], [0]]  # to fill the first up would cost more than a batch of its own
+    assert batches_of([(1, 300, 300), (1, 200, 500)]) == [[0], [1]]  # neither fits into the other
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd", "muon"])
