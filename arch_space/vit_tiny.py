@@ -158,6 +158,10 @@ class Block(nn.Module):
         self.ffn_norm = nn.LayerNorm(config.dim)
         self.ffn = config.ffn.build(config.dim, config.dropout)
 
+    def extra_repr(self) -> str:
+        """What tells a last block from another, which are compiled separately."""
+        return "first_token_only" if self.first_token_only else ""
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D), or (B, 1, D) from the last block."""
         if self.ffn_before is not None and self.ffn_before_norm is not None:

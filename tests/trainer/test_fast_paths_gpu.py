@@ -1,9 +1,5 @@
 """Every fast path of a trial on a GPU against its slow twin: recorded against called, compiled against eager."""
 
-import json
-import subprocess
-import sys
-
 import pytest
 import torch
 
@@ -69,10 +65,7 @@ def test_a_deterministic_trial_comes_back_bit_for_bit_also_when_it_was_cut(tmp_p
 def test_compiled_blocks_learn_what_eager_ones_learn(tmp_path, flat, monkeypatch):
     monkeypatch.setattr(compiled, "REPAYS", 1)
     config = config_of(dropout=0.0, **flat)
-    done = subprocess.run(
-        [sys.executable, "-m", "trainer.compiled", json.dumps(config.to_flat())], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    compiled.Compilation(config, wanted=True).finish()
     fast, extra = curve(config, tmp_path / "fast")
     assert extra == {"compiled": True}
     slow, extra = curve(config_of(dropout=0.0, compile=False, **flat), tmp_path / "slow")
