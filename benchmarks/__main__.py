@@ -25,7 +25,7 @@ Examples:
 
   python -m benchmarks epoch                       the epoch against constant data, bare loops, and the old way
 
-  python -m benchmarks profile                     where the epoch's time goes
+  python -m benchmarks profile --picture time.png  where the epoch's time goes
 
   python -m benchmarks kinds optimizers --json -   figures for a machine
 
@@ -39,6 +39,9 @@ def main(
     epochs: Annotated[int, typer.Option(help="Epochs that are timed, after two that warm up.")] = 6,
     fix: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the trial; repeatable.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="Draw where the epoch's time goes; with `profile`.")
     ] = None,
     output: Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write JSON; - prints it.")] = None,
 ) -> None:
@@ -54,6 +57,8 @@ def main(
             raise InputError(f"Unknown benchmark {wanted!r}; known: {', '.join(SUITE)}.")
     if epochs < 1:
         raise InputError(f'"--epochs" must be at least 1, but got {epochs}.')
+    if picture is not None and "profile" not in name:
+        raise InputError(f'"--picture" draws the rows of "profile", but got {", ".join(name)}; add profile.')
     from benchmarks.work import trial_config
 
     changes = parse_pairs(fix or [])
@@ -68,6 +73,11 @@ def main(
                 if output is not None and output != "-":
                     Path(output).write_text(json.dumps(figures, indent=1))  # after every row: a kill loses none
         console.print(_table(wanted, rows))
+    if picture is not None:
+        from benchmarks.picture import draw_profile
+
+        draw_profile(figures["profile"], picture, "Where an epoch goes: 50,000 images trained, 10,000 evaluated")
+        console.print(f"Picture: {picture}", highlight=False)
     if output == "-":
         print(json.dumps(figures, indent=1))
 

@@ -8,6 +8,7 @@ its figures as one line of JSON. Modes:
     engine         the DeepSpeed engine's steps alone, on a constant batch
     bare           our own loop without DeepSpeed, same model, optimizer, compilation and recording, constant batch
     bare_no_graph  the same called step by step
+    loader         DALI's training batches alone, nothing trained
     seed_style     a loop in the manner of cifar10deepspeed (benchmarks/seed_style.py)
     phases         kernels' seconds in each phase of a step (benchmarks/phases.py), scaled to an epoch
 """
@@ -33,7 +34,7 @@ from trainer import compiled
 from trainer.config import TrialConfig
 from trainer.engine import device_of
 from trainer.evaluation import EVALUATION_BATCH, autocast
-from trainer.input_pipeline import Batch
+from trainer.input_pipeline import Batch, TrainLoader
 from trainer.optimizer import build_optimizer, set_rate
 from trainer.schedule import steps_per_epoch
 from trainer.step import EngineStep, GraphedStep, smoothed_cross_entropy
@@ -195,6 +196,36 @@ def time_steps(config: TrialConfig, epochs: int, *, bare: bool, graph: bool) -> 
     }
 
 
+def time_loader(config: TrialConfig, epochs: int) -> dict[str, Any]:
+    """Batches of training as fast as they come; what a step may not undercut without waiting for them."""
+    device = device_of(torch.cuda.is_available())
+    data = full_dataset(config.data)
+    loader = TrainLoader(
+        data.train,
+        dataset=data,
+        batch_size=config.micro_batch,
+        augment=config.augment,
+        seed=config.seed,
+        device=device,
+    )
+
+    def epoch() -> float:
+        began = time.perf_counter()
+        for _ in loader.epoch():
+            pass
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - began
+
+    for _ in range(WARM_EPOCHS):
+        epoch()
+    _wait_for_the_start()
+    seconds = statistics.median(epoch() for _ in range(epochs))
+    trained = loader.steps_per_epoch * config.micro_batch
+    loader.close()
+    return {"epoch_seconds": seconds * _scale(trained, device), "images_per_second": trained / seconds}
+
+
 def time_phases(config: TrialConfig) -> dict[str, Any]:
     """Seconds an epoch spends in each phase of its steps, and in the kernels that take longest."""
     device = device_of(torch.cuda.is_available())
@@ -209,6 +240,8 @@ def _main(mode: str, flat: str, epochs: str) -> None:
     config, count = TrialConfig.from_flat(json.loads(flat)), int(epochs)
     if mode in ("trial", "constant"):
         figures = time_trial(config, count, constant=mode == "constant")
+    elif mode == "loader":
+        figures = time_loader(config, count)
     elif mode == "phases":
         _wait_for_the_start()
         figures = time_phases(config)

@@ -89,6 +89,19 @@ def epoch(changes: dict[str, Any], epochs: int) -> Iterator[Row]:
     yield {"what": "seed_style", "at once": 1, **timed("seed_style", changes, min(epochs, 2))}
 
 
+PARTS = (
+    "forward",
+    "backward",
+    "clipping",
+    "update",
+    "between kernels",
+    "waiting for batches",
+    "evaluation",
+    "reports and checkpoints",
+)
+"""What `profile` divides an epoch into, in this order."""
+
+
 def profile(changes: dict[str, Any], epochs: int) -> Iterator[Row]:
     """Where an epoch's seconds go: phases of the step, batches, evaluation, reports; and the slowest kernels."""
     trial, constant = (timed(mode, changes, epochs) for mode in ("trial", "constant"))
@@ -106,6 +119,18 @@ def profile(changes: dict[str, Any], epochs: int) -> Iterator[Row]:
     yield {"what": "whole epoch", "epoch_seconds": whole, "share": 1.0}
     for name, took in kernels.items():
         yield {"what": name, "epoch_seconds": took, "share": took / whole}
+
+
+def loader(changes: dict[str, Any], epochs: int) -> Iterator[Row]:
+    """DALI's batches alone, by augmentation and batch size: what training cannot outrun."""
+    for augment in ("crop_pad_alternate", "crop_resized"):
+        for batch_size in (512, 1024):
+            keys = {"augment": augment, "batch_size": batch_size, "accumulation": 1}
+            yield {
+                "what": f"{augment}, batch {batch_size}",
+                "at once": 1,
+                **timed("loader", {**changes, **keys}, epochs),
+            }
 
 
 def kinds(changes: dict[str, Any], epochs: int) -> Iterator[Row]:
@@ -195,5 +220,5 @@ def search(changes: dict[str, Any], epochs: int) -> Iterator[Row]:
 
 
 SUITE: dict[str, Callable[[dict[str, Any], int], Iterator[Row]]] = {
-    each.__name__: each for each in (epoch, profile, kinds, optimizers, start, accuracy, search)
+    each.__name__: each for each in (epoch, profile, loader, kinds, optimizers, start, accuracy, search)
 }

@@ -3,10 +3,12 @@
 import json
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from benchmarks.__main__ import app
-from benchmarks.suite import SUITE, profile, start, timed
+from benchmarks.picture import COLOURS, draw_profile
+from benchmarks.suite import PARTS, SUITE, profile, start, timed
 
 pytestmark = pytest.mark.usefixtures("digits")
 KEYS = {"epoch_seconds", "train_seconds", "images_per_second"}
@@ -36,6 +38,24 @@ def test_the_parts_of_an_epoch_add_up_to_the_whole():
     assert all(rows[phase] > 0 for phase in ("forward", "backward", "update", "evaluation"))
     rest = rows["reports and checkpoints"] + rows["waiting for batches"] + rows["evaluation"]
     assert rest < rows["whole epoch"]
+
+
+def test_a_profile_is_drawn_with_every_part_that_it_has(tmp_path):
+    rows = [{"what": part, "epoch_seconds": 0.01 * (n + 1)} for n, part in enumerate(PARTS)]
+    draw_profile(rows, tmp_path / "time.png", "Where it goes")
+    with Image.open(tmp_path / "time.png") as image:
+        colours = {colour for _, colour in image.convert("RGB").getcolors(10**6)}
+    assert {tuple(bytes.fromhex(colour[1:])) for colour in COLOURS} <= colours
+
+
+def test_a_picture_of_anything_but_a_profile_is_refused():
+    error = CliRunner().invoke(app, ["kinds", "--picture", "time.png"]).exception
+    assert "add profile" in str(error)
+
+
+@pytest.mark.slow
+def test_batches_alone_are_timed():
+    assert timed("loader", {}, 1)["images_per_second"] > 0
 
 
 @pytest.mark.slow
