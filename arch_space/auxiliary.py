@@ -21,3 +21,9 @@ def auxiliary_loss(model: nn.Module) -> Tensor | None:
             module.auxiliary_loss = None  # type: ignore[assignment]  # a plain attribute, no parameter
             total = loss if total is None else total + loss
     return total
+
+
+def with_auxiliary(loss: Tensor, model: nn.Module) -> Tensor:
+    """What is minimised: `loss` of the forward pass just done, plus the auxiliary losses that the modules set in it."""
+    extra = auxiliary_loss(model)
+    return loss if extra is None else loss + extra

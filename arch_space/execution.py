@@ -20,6 +20,12 @@ def executions_of(model: nn.Module) -> tuple[str, ...]:
     return tuple(dict.fromkeys(forms))
 
 
+def reported_executions(model: nn.Module) -> tuple[str, ...]:
+    """The forms that classes name in `reported_executions`, whose accuracy is worth a column beside the default's."""
+    forms = (form for module in model.modules() for form in getattr(module, "reported_executions", ()))
+    return tuple(dict.fromkeys(forms))
+
+
 def set_execution(model: nn.Module, form: str) -> None:
     """Have every module that lists `form` compute by it in evaluation mode; the others stay as they are.
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from arch_space.auxiliary import auxiliary_loss
+from arch_space.ffn.fff_soft import FFFSoftConfig
 from arch_space.model import ModelConfig
 from arch_space.vit_tiny import Block
 
@@ -45,10 +46,8 @@ def test_a_compiled_block_hands_out_the_loss_of_each_step_and_its_gradient() -> 
     """By tracing, as on a GPU, with inputs that change: a value that was kept from the first step would show."""
     from torch._dynamo.testing import CompileCounterWithBackend  # seconds to import
 
-    block = Block(ModelConfig(dim=8, depth=1, heads=1, patch=16, dropout=0.0))
-    block.ffn = nn.Sequential(Decay(0.5), Decay(1.5))
-    block.ffn_before, block.ffn_before_norm = Decay(2.0), nn.LayerNorm(8)
-    block = nn.Sequential(block)
+    config = ModelConfig(dim=8, depth=1, heads=1, patch=16, dropout=0.0, layout="pair", ffn=FFFSoftConfig(depth=2))
+    block = nn.Sequential(Block(config))
     torch.manual_seed(0)
     plain = {name: value.clone() for name, value in block.state_dict().items()}
     inputs = [torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(seed)) for seed in range(4)]
