@@ -125,6 +125,7 @@ GATHERED = 2**24
 class FFFSoft(nn.Module):
     """The trees. Start: as torch's Linears; a leaf's way out within +-(w P)^-1/2, as P trees are summed."""
 
+    no_weight_decay = frozenset({"out_bias"})
     executions = ("dense", "conditional", "soft")
     reported_executions = ("soft",)
 
@@ -141,6 +142,7 @@ class FFFSoft(nn.Module):
         self.out_weight = nn.Parameter(torch.empty(rows, dim))
         self.out_bias = nn.Parameter(torch.empty(config.leaves, dim))
         self.dense = DenseRows(dim, config.dense_rows) if config.dense_rows else None
+        self.stacked_weights = {"in_weight": config.leaves, "out_weight": config.leaves}
         self.execution = self.executions[0]
         self.auxiliary_loss: Tensor | None = None
         self.reset_parameters()
