@@ -138,6 +138,11 @@ def kinds(changes: dict[str, Any], epochs: int) -> Iterator[Row]:
     for name, keys in (
         ("mlp hidden=256", {"ffn": "mlp", "ffn.mlp.hidden": 256}),
         ("fff depth=7", {"ffn": "fff", "ffn.fff.depth": 7}),
+        ("fff depth=7 (adamw)", {"ffn": "fff", "ffn.fff.depth": 7, "optimizer": "adamw"}),
+        (
+            "fff depth=7 level_lr_ratio=0.7 (adamw)",
+            {"ffn": "fff", "ffn.fff.depth": 7, "optimizer": "adamw", "ffn.fff.level_lr_ratio": 0.7},
+        ),
         ("pair mlp hidden=256", {"ffn": "mlp", "ffn.mlp.hidden": 256, "layout": "pair"}),
     ):
         yield {"what": name, "at once": 1, **timed("trial", {**changes, **keys}, epochs)}

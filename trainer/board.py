@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from results.rows import EpochRow
 from trainer.config import Flat
@@ -15,12 +16,16 @@ HPARAMS_METRICS = ("val/accuracy", "val/loss", "train/loss")
 
 
 class Board:
-    """Writes one event file under `folder`; after a resume, TensorBoard drops what a lost epoch had written."""
+    """Writes one event file under `folder`; after a resume, TensorBoard drops what a lost epoch had written.
 
-    def __init__(self, folder: Path, flat: Flat, start_epoch: int) -> None:
+    `level_rates` are a tree's factors of the learning rate by level, empty where there is one rate.
+    """
+
+    def __init__(self, folder: Path, flat: Flat, start_epoch: int, level_rates: Sequence[float] = ()) -> None:
         from torch.utils.tensorboard import SummaryWriter
         from torch.utils.tensorboard.summary import hparams
 
+        self._level_rates = level_rates
         self._writer = SummaryWriter(str(folder), purge_step=start_epoch if start_epoch > 1 else None)
         if start_epoch == 1:
             plain = {key: "none" if value is None else value for key, value in flat.items()}
@@ -40,6 +45,8 @@ class Board:
             ("speed/images_per_second", row.images_per_second),
             ("speed/train_seconds", row.train_seconds),
             ("speed/val_seconds", row.val_seconds),
+            *((f"learning_rate/level_{level}", row.lr * factor) for level, factor in enumerate(self._level_rates)),
+            *_of_trees(row.extra.get("trees", {})),
         ):
             if value is not None:
                 self._writer.add_scalar(tag, value, row.epoch)
@@ -54,3 +61,11 @@ def _by_form(row: EpochRow) -> list[tuple[str, float]]:
     prefix = "val_acc_"
     found = ((key.removeprefix(prefix), value) for key, value in row.extra.items() if key.startswith(prefix))
     return [(f"val/accuracy_{form}", value) for form, value in found]
+
+
+def _of_trees(said: dict[str, Any]) -> Iterator[tuple[str, float | None]]:
+    """The means of `trainer.diagnostics` over a model's trees."""
+    for key in ("dead_leaves", "leaf_entropy", "path_agreement"):
+        yield f"tree/{key}", said.get(key)
+    for level, norm in enumerate(said.get("gradient_norm_by_level", ())):
+        yield f"tree/gradient_norm/level_{level}", norm

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from arch_space.model import ModelConfig
 from results.errors import InputError
 from trainer.config import TrialConfig
 
@@ -122,7 +123,8 @@ def require_same_trial(content: dict[str, Any], config: TrialConfig, path: Path)
     """
     theirs, ours = content["flat"], config.to_flat()
     # a key that the file's Arbor did not know stood at its default
-    newer = {key: value for key, value in TrialConfig().to_flat().items() if key in ours}
+    defaults = TrialConfig(model=ModelConfig(ffn=type(config.model.ffn)()))
+    newer = {key: value for key, value in defaults.to_flat().items() if key in ours}
     theirs = {**newer, **theirs}
     for key in sorted(theirs.keys() | ours.keys()):
         if theirs.get(key) != ours.get(key):

@@ -14,6 +14,7 @@ from typing import Literal, Self
 from arch_space.flat import convert, refuse_unknown, require
 from arch_space.model import ModelConfig
 from results.errors import InputError
+from trainer.level_rates import level_rates_of
 
 FlatValue = int | float | str | bool | None
 Flat = dict[str, FlatValue]
@@ -35,7 +36,7 @@ class TrialConfig:
     accumulation: int = 1
     """Micro-batches into which one optimizer step is cut; must divide `batch_size`."""
     optimizer: Literal["adamw", "sgd", "muon"] = "adamw"
-    """muon: matrices by Muon, the rest by AdamW. sgd: Nesterov momentum 0.9."""
+    """muon: matrices by Muon, the rest by AdamW; without rates by tree level. sgd: Nesterov momentum 0.9."""
     lr: float = 1e-3
     """The schedule's highest learning rate; muon's matrices move at the scale of AdamW's."""
     weight_decay: float = 0.05
@@ -72,6 +73,11 @@ class TrialConfig:
                 f"but got (batch_size={self.batch_size}, accumulation={self.accumulation})."
             )
         require(0 < self.lr <= 100, "lr", "must be above 0 and at most 100", self.lr)
+        if self.optimizer == "muon" and level_rates_of(self.model.ffn):
+            raise ValueError(
+                'Learning rates by tree level need "optimizer" to be adamw or sgd, '
+                f"but got (optimizer=muon, level_lr_ratio={getattr(self.model.ffn, 'level_lr_ratio', '?')})."
+            )
         require(0 <= self.weight_decay < 10, "weight_decay", "must be from 0 to below 10", self.weight_decay)
         if not 0 <= self.warmup_epochs <= self.epochs:
             raise ValueError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import torch
 from torch import nn
 
 from arch_space.execution import executing, executions_of, reported_executions
@@ -40,6 +41,7 @@ def accuracy_by_form(model: nn.Module, evaluate: Callable[[], Evaluation]) -> di
     """`val_acc_<form>`, a fraction, for each execution form that a kind reports beside its default."""
     accuracies = {}
     for form in reported_executions(model):
-        with executing(model, form):
+        # eager, also where blocks are compiled: one pass an epoch is worth no compilation of its own
+        with executing(model, form), torch.compiler.set_stance("force_eager"):
             accuracies[f"val_acc_{form}"] = evaluate().accuracy
     return accuracies

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.config import TrialConfig
+from trainer.level_rates import scale_updates
 from trainer.muon import Muon
 
 
@@ -18,8 +19,18 @@ def build_optimizer(model: nn.Module, config: TrialConfig, device: torch.device)
     - sgd: Nesterov momentum 0.9; its weight decay is added to the gradient, as is usual.
     - muon: matrices by Muon; vectors, and what a module names in `no_weight_decay` or `no_muon`, by AdamW.
 
-    Matrices are decayed; vectors and what a module names in `no_weight_decay` (tokens, positions) are not.
+    Matrices are decayed; vectors and what a module names in `no_weight_decay` (tokens, positions) are not. The rows of a
+    tree move at the rates of their levels (`trainer.level_rates`).
+
+    Raises:
+        ValueError: level rates with muon.
     """
+    optimizer = _plain_optimizer(model, config, device)
+    scale_updates(optimizer, model)
+    return optimizer
+
+
+def _plain_optimizer(model: nn.Module, config: TrialConfig, device: torch.device) -> torch.optim.Optimizer:
     on_gpu = device.type == "cuda"
     # a graph on the GPU reads the rate where it lies, so it must lie in a tensor
     lr: float | Tensor = torch.tensor(config.lr, device=device) if on_gpu else config.lr

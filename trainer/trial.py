@@ -33,10 +33,12 @@ from trainer.board import Board
 from trainer.compiled import Compilation, compile_regions
 from trainer.config import TrialConfig
 from trainer.dataset import Dataset
+from trainer.diagnostics import tree_diagnostics
 from trainer.engine import build_engine, set_determinism
 from trainer.evaluation import EVALUATION_BATCH, Evaluation, evaluate
 from trainer.forms import accuracy_by_form, mean_auxiliary_loss
 from trainer.input_pipeline import EvalLoader, TrainLoader
+from trainer.level_rates import level_rates_of
 from trainer.optimizer import set_rate
 from trainer.report import Report, Status
 from trainer.resolve import cached_dataset
@@ -90,8 +92,9 @@ class Trial:
         self._best_epoch, self._best_acc = 0, -math.inf
         self._lowest_loss, self._lowest_epoch = math.inf, 0
         self._seconds_before = 0.0
+        leaves: dict[str, torch.Tensor] = {}
         if (folder / checkpoint.LAST).exists():
-            self._resume(folder / checkpoint.LAST)
+            leaves = self._resume(folder / checkpoint.LAST)
         checkpoint.remove_other_bests(folder, self._best_epoch)
 
         on_gpu = device.type == "cuda"
@@ -117,7 +120,11 @@ class Trial:
             threads=threads,
         )
         self._val_loader = self._eval_loader("val")
-        self._board = Board(folder / "tensorboard", config.to_flat(), self.epoch + 1)
+        self._diagnostics = tree_diagnostics(
+            model, self._val_loader, config.precision, leaves, trained=len(self.dataset.train)
+        )
+        rates = level_rates_of(config.model.ffn)
+        self._board = Board(folder / "tensorboard", config.to_flat(), self.epoch + 1, rates)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
 
@@ -159,7 +166,7 @@ class Trial:
         self.train_loader.close()
         self._val_loader.close()
         self._engine.destroy()
-        del self._step, self._engine_step, self._engine, self._optimizer, self._model
+        del self._step, self._engine_step, self._engine, self._optimizer, self._model, self._diagnostics
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -177,6 +184,13 @@ class Trial:
         watch.mark()
         train_loss = total.item() / (self.steps_an_epoch * self.config.accumulation)
         train_seconds, val_seconds = watch.intervals()
+        extra: dict[str, Any] = {
+            **({"compiled": True} if self._compiled else {}),
+            **mean_auxiliary_loss(self._engine_step, self.steps_an_epoch * self.config.accumulation),
+            **accuracy_by_form(self._model, lambda: self._evaluate(self._val_loader)),
+        }
+        if self._diagnostics is not None:
+            extra["trees"] = self._diagnostics.measure(histogram=epoch == self.config.epochs)
 
         row = EpochRow(
             epoch=epoch,
@@ -187,11 +201,7 @@ class Trial:
             train_seconds=train_seconds,
             val_seconds=val_seconds,
             images_per_second=self.steps_an_epoch * self.config.batch_size / train_seconds,
-            extra={
-                **({"compiled": True} if self._compiled else {}),
-                **mean_auxiliary_loss(self._engine_step, self.steps_an_epoch * self.config.accumulation),
-                **accuracy_by_form(self._model, lambda: self._evaluate(self._val_loader)),
-            },
+            extra=extra,
         )
         if not math.isfinite(train_loss) or not math.isfinite(validation.loss):
             return self._report(row, "diverged")
@@ -296,6 +306,7 @@ class Trial:
             "history": [report.to_plain() for report in self.history],
             "best": (self._best_epoch, self._best_acc, self._lowest_epoch, self._lowest_loss),
             "wall_seconds": self._wall_seconds(),
+            "leaves": {} if self._diagnostics is None else self._diagnostics.leaves,
         }
         best_epoch = self._best_epoch
 
@@ -310,7 +321,8 @@ class Trial:
         if self.ended or self.device.type == "cpu":  # on a CPU it would take the cores from the training
             self._writer.wait()
 
-    def _resume(self, path: Path) -> None:
+    def _resume(self, path: Path) -> dict[str, torch.Tensor]:
+        """Take up where the file was written; returns the leaves that the diagnostics compare the next epoch's with."""
         parts = ("optimizer", "rng", "history", "best", "wall_seconds")
         content = checkpoint.load(path, self.device, needed=parts)
         checkpoint.require_same_trial(content, self.config, path)
@@ -322,6 +334,7 @@ class Trial:
         self.history = [Report.from_plain(plain) for plain in content["history"]]
         self._best_epoch, self._best_acc, self._lowest_epoch, self._lowest_loss = content["best"]
         self._seconds_before = content["wall_seconds"]
+        return dict(content.get("leaves", {}))
 
     def _finish(self, epoch: int, last: Evaluation) -> Evaluation:
         """Keep the selected checkpoint alone, test it once, and keep what it predicted for every image."""
