@@ -15,7 +15,7 @@ Shapes: x and y (B, T, D); in_weight and out_weight (P N, D), in_bias (P N), tre
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,8 @@ from arch_space.space import Scope
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FFFConfig:
     """P trees of neurons of depth d side by side, outputs summed (arXiv 2311.10770)."""
+
+    widths: ClassVar[tuple[str, ...]] = ("trees", "dense_rows")
 
     depth: int = 7
     """d, the number of choices on a path. 0 makes each tree one neuron without a choice, the paper's "x0" models."""

@@ -7,7 +7,7 @@ Small-Size Datasets, arXiv 2112.13492.
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 from torch import Tensor, nn
 
@@ -20,6 +20,8 @@ from arch_space.space import Scope
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MLPConfig:
     """A dense feed-forward of one hidden layer (arXiv 1706.03762)."""
+
+    widths: ClassVar[tuple[str, ...]] = ("hidden",)
 
     hidden: int = 256
     """H, the width of the hidden layer."""
