@@ -33,7 +33,7 @@ def cost(config: ModelConfig) -> Cost:
     with torch.device("meta"):
         model = config.build()
     shapes = {name: list(parameter.shape) for name, parameter in model.named_parameters()}
-    used = config.ffn.neurons_used
+    used = config.ffn.neurons_used(config.dim)
     outside = _macs_outside_feed_forwards(config)
     modules = config.depth * config.feed_forwards
     return Cost(

@@ -47,9 +47,8 @@ class FeedForwardConfig(Protocol):
         """Number of parameters of the module."""
         ...
 
-    @property
-    def neurons_used(self) -> int | None:
-        """Neurons that one token uses in one module; None where that is not defined."""
+    def neurons_used(self, dim: int) -> int | None:
+        """Neurons that one token uses in one module of width `dim`; None where that is not defined."""
         ...
 
     def macs(self, dim: int, tokens: int) -> int:

@@ -70,8 +70,7 @@ class FFFConfig:
         """An in-row, an out-row and a bias for each node; two rows for each dense one."""
         return self.nodes * (2 * dim + 1) + 2 * dim * self.dense_rows
 
-    @property
-    def neurons_used(self) -> int:
+    def neurons_used(self, dim: int) -> int:
         """P (d + 1) + dense rows."""
         return self.trees * (self.depth + 1) + self.dense_rows
 
@@ -81,7 +80,7 @@ class FFFConfig:
 
     def macs_conditional(self, dim: int, tokens: int) -> int:
         """Visited nodes and dense rows only."""
-        return tokens * 2 * dim * self.neurons_used
+        return tokens * 2 * dim * self.neurons_used(dim)
 
 
 ALIGNED = 64

@@ -42,8 +42,7 @@ class MLPConfig:
         """Two matrices, two biases."""
         return 2 * dim * self.hidden + self.hidden + dim
 
-    @property
-    def neurons_used(self) -> int:
+    def neurons_used(self, dim: int) -> int:
         """H: every input uses every neuron."""
         return self.hidden
 

@@ -156,12 +156,12 @@ def test_it_runs_under_bfloat16_autocast_and_stays_near_float32(form: str) -> No
 
 def test_counts_of_neurons_nodes_and_multiply_adds_are_those_of_the_paper() -> None:
     config = FFFConfig(depth=7, trees=1)
-    assert (config.nodes, config.neurons_used) == (255, 8)
+    assert (config.nodes, config.neurons_used(512)) == (255, 8)
     assert config.macs(512, 65) == 65 * 2 * 512 * 255
     assert config.macs_conditional(512, 65) == 65 * 2 * 512 * 8
     wide = FFFConfig(depth=4, trees=6, dense_rows=8)
-    assert (wide.nodes, wide.neurons_used) == (186, 38)
-    assert FFFConfig(depth=0, trees=12).neurons_used == 12
+    assert (wide.nodes, wide.neurons_used(512)) == (186, 38)
+    assert FFFConfig(depth=0, trees=12).neurons_used(512) == 12
 
 
 @pytest.mark.parametrize("wrong", [{"depth": -1}, {"depth": 21}, {"trees": 0}, {"dense_rows": -1}])

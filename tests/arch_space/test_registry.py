@@ -36,8 +36,7 @@ class GateConfig:
     def parameters(self, dim):
         return dim * dim + dim * self.bias
 
-    @property
-    def neurons_used(self):
+    def neurons_used(self, dim):
         return None
 
     def macs(self, dim, tokens):
