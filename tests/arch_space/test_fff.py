@@ -121,6 +121,47 @@ def test_the_paths_of_distinct_inputs_differ_so_that_agreement_means_something()
     assert len(leaves) == 8
 
 
+@every_size
+def test_leaves_are_the_ends_of_the_naive_paths_counted_from_left_to_right(depth: int, trees: int, rows: int) -> None:
+    module, x = started(depth, trees, rows), inputs(9, 4, DIM).requires_grad_()
+    leaves = module.leaves(x)
+    assert (leaves.dtype, leaves.requires_grad) == (torch.int64, False)
+    first = 2**depth - 1  # the leftmost leaf's place in its tree
+    walked = [[path[-1] % module.nodes - first for path in naive_paths(module, token)] for token in x.flatten(0, 1)]
+    assert leaves.flatten(0, 1).tolist() == walked
+    assert module.leaf_count == 2**depth
+    assert all(0 <= leaf < module.leaf_count for leaf in leaves.flatten().tolist())
+
+
+def test_a_row_s_level_is_its_place_on_every_path_through_it() -> None:
+    module = started(4, 3, 2)
+    levels = module.levels()
+    assert set(levels) == {"in_weight", "in_bias", "out_weight"}  # the dense rows belong to no node
+    for name, rows in levels.items():
+        assert rows.shape == (len(getattr(module, name)),)
+        for path in (path for token in inputs(200, DIM) for path in naive_paths(module, token)):
+            assert rows[path].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_the_module_has_its_config_s_rates_by_level() -> None:
+    slow_root = FFFConfig(depth=2, trees=3, level_lr_ratio=0.5)
+    assert slow_root.level_rates == (0.25, 0.5, 1.0)
+    equal = FFFConfig(depth=2, trees=3, level_lr_ratio=0.5, level_lr_equal_mean=True)
+    assert equal.level_rates == pytest.approx((1 / 3, 2 / 3, 4 / 3))  # mean over 1, 2 and 4 neurons: 0.75
+    module = equal.build(DIM, 0.0)
+    assert isinstance(module, FFF)
+    assert module.level_rates == equal.level_rates
+    assert FFF(DIM, 2, 1, 0).level_rates == (1.0, 1.0, 1.0)
+
+
+def test_only_an_evaluation_takes_the_form_that_is_asked_for() -> None:
+    module, x = started(3, 2, 2), inputs(4, 5, DIM)
+    module.execution = "conditional"
+    assert torch.equal(module.eval()(x), module.forward_conditional(x))
+    assert not torch.equal(module.train()(x), module.forward_conditional(x))  # equal but for the order of sums
+    torch.testing.assert_close(module(x), module.forward_conditional(x))
+
+
 def test_it_starts_within_its_bounds_and_fills_them() -> None:
     dim, depth, trees = 64, 7, 2
     module = FFF(dim, depth, trees, 8)
@@ -162,6 +203,12 @@ def test_counts_of_neurons_nodes_and_multiply_adds_are_those_of_the_paper() -> N
     wide = FFFConfig(depth=4, trees=6, dense_rows=8)
     assert (wide.nodes, wide.neurons_used(512)) == (186, 38)
     assert FFFConfig(depth=0, trees=12).neurons_used(512) == 12
+
+
+@pytest.mark.parametrize("ratio", [0.0, -0.5, 101.0])
+def test_a_ratio_of_level_rates_that_is_not_positive_is_refused(ratio: float) -> None:
+    with pytest.raises(ValueError, match=f'"level_lr_ratio" must be at (least|most).*but got {ratio}'):
+        FFFConfig(level_lr_ratio=ratio)
 
 
 @pytest.mark.parametrize("wrong", [{"depth": -1}, {"depth": 21}, {"trees": 0}, {"dense_rows": -1}])

@@ -36,6 +36,8 @@ def test_the_flat_form_holds_the_active_kind_s_keys_only() -> None:
         "ffn.fff.depth",
         "ffn.fff.trees",
         "ffn.fff.dense_rows",
+        "ffn.fff.level_lr_ratio",
+        "ffn.fff.level_lr_equal_mean",
     }
     assert set(flat) == ModelConfig.keys({"ffn": "fff"})
 
