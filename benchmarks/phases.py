@@ -11,6 +11,7 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from arch_space.auxiliary import with_auxiliary
 from benchmarks.work import initialised_engine
 from trainer import compiled
 from trainer.config import TrialConfig
@@ -38,10 +39,13 @@ def phase_seconds(config: TrialConfig, batch: Batch, device: torch.device) -> di
         compiled.compile_regions(model)
     parameters = [p for p in model.parameters() if p.requires_grad]
 
+    def forward() -> torch.Tensor:
+        return with_auxiliary(criterion(engine(batch.images), batch.labels), model)
+
     def step() -> None:
         set_rate(engine.optimizer, config.lr)
         for _ in range(config.accumulation):
-            loss = _within("forward", device, lambda: criterion(engine(batch.images), batch.labels))
+            loss = _within("forward", device, forward)
             _within("backward", device, partial(engine.backward, loss))
             if config.clip_norm and engine.is_gradient_accumulation_boundary():
                 _within("clipping", device, lambda: clip_grad_norm_(parameters, config.clip_norm, foreach=on_gpu))

@@ -34,6 +34,8 @@ class Board:
             ("train/loss", row.train_loss),
             ("val/loss", row.val_loss),
             ("val/accuracy", row.val_acc),
+            ("train/auxiliary_loss", row.extra.get("auxiliary_loss")),
+            *_by_form(row),
             ("learning_rate", row.lr),
             ("speed/images_per_second", row.images_per_second),
             ("speed/train_seconds", row.train_seconds),
@@ -45,3 +47,10 @@ class Board:
 
     def close(self) -> None:
         self._writer.close()
+
+
+def _by_form(row: EpochRow) -> list[tuple[str, float]]:
+    """Accuracy in the execution forms that a kind reports beside its default."""
+    prefix = "val_acc_"
+    found = ((key.removeprefix(prefix), value) for key, value in row.extra.items() if key.startswith(prefix))
+    return [(f"val/accuracy_{form}", value) for form, value in found]

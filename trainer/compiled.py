@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from arch_space.auxiliary import with_auxiliary
+from arch_space.execution import executing, reported_executions
 from arch_space.registry import FFN
 from trainer.evaluation import EVALUATION_BATCH, autocast
 from trainer.fingerprint import source_hash, variant_source
@@ -121,10 +123,14 @@ def compile_to_disk(config: TrialConfig) -> None:
     model.train()
     with autocast(device, config.precision):
         logits = model(torch.randn(config.micro_batch, *shape, device=device))
-    logits.float().logsumexp(dim=1).mean().backward()
+    with_auxiliary(logits.float().logsumexp(dim=1).mean(), model).backward()
     model.eval()
+    images = torch.randn(EVALUATION_BATCH, *shape, device=device)
     with torch.no_grad(), autocast(device, config.precision):
-        model(torch.randn(EVALUATION_BATCH, *shape, device=device))
+        model(images)
+        for form in reported_executions(model):
+            with executing(model, form):
+                model(images)
     torch.cuda.synchronize()
 
 

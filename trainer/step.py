@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
+from arch_space.auxiliary import auxiliary_loss
 from trainer.input_pipeline import Batch
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ def smoothed_cross_entropy(smoothing: float) -> Loss:
 
 
 class EngineStep:
-    """Steps by calls to the engine; adds up the loss on the device.
+    """Steps by calls to the engine; adds up the losses on the device.
+
+    What is minimised is the loss plus the modules' auxiliary losses, as a mean over the micro-batches of a step.
 
     Args:
         loss: of (logits, labels), a mean over the images.
@@ -47,16 +50,29 @@ class EngineStep:
         self._engine, self._loss, self._clip_norm = engine, loss, clip_norm
         self._parameters: list[nn.Parameter] = [p for p in engine.module.parameters() if p.requires_grad]
         self.total = torch.zeros((), device=device)
-        """Sum of the losses of all micro-batches since it was last set to 0."""
+        """Sum of the losses of all micro-batches since the epoch's start, without auxiliary ones."""
+        self.auxiliary_total = torch.zeros((), device=device)
+        """The same of the auxiliary losses."""
+        self.has_auxiliary = False
+        """Whether any micro-batch had one."""
         self._before = 0
+
+    def start_epoch(self) -> None:
+        """Set the sums to 0."""
+        self.total.zero_()
+        self.auxiliary_total.zero_()
 
     def __call__(self, batches: Sequence[Batch]) -> None:
         """One step over its micro-batches."""
         self._before = self._engine.micro_steps
         for images, labels in batches:
             loss = self._loss(self._engine(images), labels)
-            self._engine.backward(loss)
+            extra = auxiliary_loss(self._engine.module)
+            self._engine.backward(loss if extra is None else loss + extra)
             self.total += loss.detach()
+            if extra is not None:
+                self.auxiliary_total += extra.detach()
+                self.has_auxiliary = True
             if self._clip_norm and self._engine.is_gradient_accumulation_boundary():
                 # DeepSpeed's own clipping makes a tensor on the host in every step, for which the queue must run dry
                 clip_grad_norm_(self._parameters, self._clip_norm, foreach=self.total.is_cuda)
@@ -65,6 +81,7 @@ class EngineStep:
     def abandon(self) -> None:
         """Forget a step that broke off in the middle; none of its kernels has run."""
         self._engine.zero_grad()
+        auxiliary_loss(self._engine.module)  # taken and dropped
         self._engine.micro_steps = self._before
         torch.cuda.synchronize()
 

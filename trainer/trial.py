@@ -35,6 +35,7 @@ from trainer.config import TrialConfig
 from trainer.dataset import Dataset
 from trainer.engine import build_engine, set_determinism
 from trainer.evaluation import EVALUATION_BATCH, Evaluation, evaluate
+from trainer.forms import accuracy_by_form, mean_auxiliary_loss
 from trainer.input_pipeline import EvalLoader, TrainLoader
 from trainer.optimizer import set_rate
 from trainer.report import Report, Status
@@ -186,7 +187,11 @@ class Trial:
             train_seconds=train_seconds,
             val_seconds=val_seconds,
             images_per_second=self.steps_an_epoch * self.config.batch_size / train_seconds,
-            extra={"compiled": True} if self._compiled else {},
+            extra={
+                **({"compiled": True} if self._compiled else {}),
+                **mean_auxiliary_loss(self._engine_step, self.steps_an_epoch * self.config.accumulation),
+                **accuracy_by_form(self._model, lambda: self._evaluate(self._val_loader)),
+            },
         )
         if not math.isfinite(train_loss) or not math.isfinite(validation.loss):
             return self._report(row, "diverged")
@@ -218,7 +223,7 @@ class Trial:
     def _train(self, epoch: int) -> torch.Tensor:
         """One epoch of training; the sum of all losses, on the device."""
         self._engine.train()
-        self._engine_step.total.zero_()
+        self._engine_step.start_epoch()
         first = (epoch - 1) * self.steps_an_epoch
         micro_batches = self.train_loader.epoch()
         groups = zip(*[micro_batches] * self.config.accumulation, strict=True)

@@ -59,7 +59,7 @@ def test_a_trial_learns_and_ends_with_one_test_of_its_selected_checkpoint(tmp_pa
     assert not any(name.startswith(("last", "best")) for name in names)
 
 
-@pytest.mark.parametrize("ffn", ["mlp", "fff"])
+@pytest.mark.parametrize("ffn", ["mlp", "fff", "fff_soft"])
 def test_a_trial_that_was_left_after_any_epoch_goes_on_bit_for_bit(tmp_path, ffn):
     keys = {key: value for key, value in SMALL.items() if ffn == "fff" or not key.startswith("ffn")}
     config = resolve({**keys, "ffn": ffn}, on_gpu=False)
