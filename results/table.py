@@ -199,5 +199,7 @@ def _notes(table: pd.DataFrame, trials: pd.DataFrame, settings: dict[str, Any], 
     if not settings.get("grid") and settings.get("scheduler") == "asha" and (table["status"] == "stopped").any():
         notes.append("Stopped variants are ordered by the epochs that they reached; they have no rank.")
     if len(set(table["group"])) > 1:
-        notes.append("Variants of different data, epochs, batch, augmentation or match are ranked in groups of their own.")
+        notes.append(
+            "Variants of different data, epochs, batch, augmentation or match are ranked in groups of their own."
+        )
     return notes

@@ -40,8 +40,8 @@ class Experiment:
     grid: Sequence[Flat] | None = None
     """A comparison: the keys in which each variant differs; each is trained with every seed, none is stopped."""
     match: Match | Sequence[Match] | None = None
-    """What a comparison's variants must have in common: their free widths are solved for it. With several, the grid is solved
-    for each, and each has its own ranking in the table."""
+    """What a comparison's variants must have in common: their free widths are solved for it. With several, the grid is
+    solved for each, and each has its own ranking in the table."""
     fixed: Mapping[str, FlatValue] = field(default_factory=dict)
     """Keys that `--set` fixes for every trial, over what the space would suggest."""
     ranges: Mapping[str, Range] = field(default_factory=dict)

@@ -5,12 +5,12 @@
 What is measured is the feed-forward part alone, of F modules in a block (2 in a pair), `depth` blocks, T tokens:
 
     parameters         F parameters(D)                  of one block
-    neurons_used       F neurons_used                   of one block, for one token
+    neurons_used       F neurons_used(D)                of one block, for one token
     macs               depth F macs(D, T)               of all blocks, for one image, as trained
     macs_conditional   depth F macs_conditional(D, T)   of all blocks, for one image, conditional form
 
-A kind's config names the widths that may vary, coarse first, such as ("trees", "dense_rows"). The coarse one is tried alone; a
-finer one fills what whole steps of it leave open. Only formulae are used: no module is built.
+A kind's config names the widths that may vary, coarse first, such as ("trees", "dense_rows"). The coarse one is tried alone;
+a finer one fills what whole steps of it leave open. Only formulae are used: no module is built.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ def size_of(model: ModelConfig, measure: Measure) -> int | None:
     if measure == "parameters":
         return modules * ffn.parameters(model.dim)
     if measure == "neurons_used":
-        return None if ffn.neurons_used is None else modules * ffn.neurons_used
+        used = ffn.neurons_used(model.dim)
+        return None if used is None else modules * used
     count = ffn.macs if measure == "macs" else ffn.macs_conditional
     return model.depth * modules * count(model.dim, model.tokens)
 
@@ -143,7 +144,7 @@ def _around(model: ModelConfig, width: str, measure: Measure, target: float) -> 
 
 
 def _grows(model: ModelConfig, width: str, measure: Measure) -> bool:
-    """Whether a size grows about as fast as the width. A width of which only the logarithm counts is none for that measure."""
+    """Whether a size grows about as fast as the width: one of which only the logarithm counts would run away."""
     start = max(1, getattr(model.ffn, width))
     sizes = []
     for factor in (1, 16, 256):  # 16 times the step, where a size is linear

@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from arch_space.model import ModelConfig
 from arch_space.registry import FFN
 from results.errors import InputError
 from results.ids import variant_hash
@@ -152,7 +151,9 @@ def _solved(experiment: Experiment, entry: Flat, matching: Matching, header: Hea
     )
 
 
-def _trial(experiment: Experiment, entry: Mapping[str, FlatValue], header: Header, *, on_gpu: bool = False) -> TrialConfig:
+def _trial(
+    experiment: Experiment, entry: Mapping[str, FlatValue], header: Header, *, on_gpu: bool = False
+) -> TrialConfig:
     base = {**experiment.base, **experiment.fixed}
     return resolve(compose(base, entry, experiment.seeds[0]), on_gpu=on_gpu, header=header)
 
@@ -184,7 +185,10 @@ def show(matchings: Sequence[Matching], console: Console) -> None:
             if each["met"]:
                 widths = " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in each["widths"].items())
                 table.add_row(
-                    Text(variant_words(each["asked"])), widths or "as given", f"{each['size']:,}", f"{each['deviation']:+.2%}"
+                    Text(variant_words(each["asked"])),
+                    widths or "as given",
+                    f"{each['size']:,}",
+                    f"{each['deviation']:+.2%}",
                 )
         console.print(table)
         for each in plain["variants"]:

@@ -156,9 +156,7 @@ def prepare_new(store: Store, new: Checked, *, notes: str, tags: Sequence[str], 
     search_id = store.create_search(
         new.experiment.name,
         new.experiment.question,
-        settings_of(
-            new.source, new.experiment, new.resources, new.header, new.startup_trials, variants, new.matchings
-        ),
+        settings_of(new.source, new.experiment, new.resources, new.header, new.startup_trials, variants, new.matchings),
         driver_provenance(new.resources),
         notes=notes,
         tags=list(tags),
@@ -178,8 +176,8 @@ def prepare_new(store: Store, new: Checked, *, notes: str, tags: Sequence[str], 
 def experiment_of(settings: Mapping[str, Any], name: str) -> Experiment:
     """The experiment of a stored search: its code from the file, all values from the store.
 
-    A comparison's grid may have grown in the file since; variants that are gone from it stay. A match stays as it was, with the
-    widths that were solved; `prepare_resume` solves those of new variants.
+    A comparison's grid may have grown in the file since; variants that are gone from it stay. A match stays as it was,
+    with the widths that were solved; `prepare_resume` solves those of new variants.
     """
     loaded = catalog.load(settings["source"])
     grid = loaded.grid

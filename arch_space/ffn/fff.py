@@ -36,8 +36,6 @@ from arch_space.space import Scope
 class FFFConfig:
     """P trees of neurons of depth d side by side, outputs summed (arXiv 2311.10770)."""
 
-    widths: ClassVar[tuple[str, ...]] = ("trees", "dense_rows")
-
     depth: int = 7
     """d, the number of choices on a path. 0 makes each tree one neuron without a choice, the paper's "x0" models."""
 
