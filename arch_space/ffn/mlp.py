@@ -1,17 +1,20 @@
-"""The dense feed-forward of a transformer: two Linears with GELU between ("Attention Is All You Need", arXiv 1706.03762).
+"""The dense feed-forward: two Linears with an activation between ("Attention Is All You Need", arXiv 1706.03762).
 
-    y = dropout(W2 dropout(gelu(W1 x + b1)) + b2)        W1 (H, D), b1 (H), W2 (D, H), b2 (D)
+    y = dropout(W2 dropout(activation(W1 x + b1)) + b2)        W1 (H, D), b1 (H), W2 (D, H), b2 (D)
 
-x and y are (B, T, D); GELU (arXiv 1606.08415) in its exact form. Dropout and sizes as in the Vision Transformer for
-Small-Size Datasets, arXiv 2112.13492.
+x and y are (B, T, D). The activation is GELU (arXiv 1606.08415) in its exact form, ReLU, SiLU (arXiv 1702.03118) or
+squared ReLU (Primer, arXiv 2109.08668). Dropout and sizes as in the Vision Transformer for Small-Size Datasets,
+arXiv 2112.13492.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from arch_space.flat import require_between
+from arch_space.flat import require, require_between
 from arch_space.registry import FFN
 from arch_space.space import Scope
 
@@ -26,8 +29,14 @@ class MLPConfig:
     hidden: int = 256
     """H, the width of the hidden layer."""
 
+    activation: Literal["gelu", "relu", "silu", "squared_relu"] = "gelu"
+    """Between the two Linears; a random suggestion leaves it at GELU."""
+
     def __post_init__(self) -> None:
         require_between("hidden", self.hidden, 1, 1_048_576)
+        require(
+            self.activation in ACTIVATIONS, "activation", f"must be one of {', '.join(ACTIVATIONS)}", self.activation
+        )
 
     @classmethod
     def suggest(cls, scope: Scope) -> Self:
@@ -36,7 +45,7 @@ class MLPConfig:
 
     def build(self, dim: int, dropout: float) -> nn.Module:
         """(B, T, D) -> (B, T, D)."""
-        return MLP(dim, self.hidden, dropout)
+        return MLP(dim, self.hidden, self.activation, dropout)
 
     def parameters(self, dim: int) -> int:
         """Two matrices, two biases."""
@@ -55,14 +64,27 @@ class MLPConfig:
         return self.macs(dim, tokens)
 
 
-class MLP(nn.Module):
-    """Linear(D, H), GELU, dropout, Linear(H, D), dropout; Linears start as torch's default."""
+def squared_relu(x: Tensor) -> Tensor:
+    """max(0, x)^2, element by element."""
+    return F.relu(x).square()
 
-    def __init__(self, dim: int, hidden: int, dropout: float) -> None:
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "relu": F.relu,
+    "silu": F.silu,
+    "squared_relu": squared_relu,
+}
+
+
+class MLP(nn.Module):
+    """Linear(D, H), activation, dropout, Linear(H, D), dropout; Linears start as torch's default."""
+
+    def __init__(self, dim: int, hidden: int, activation: str, dropout: float) -> None:
         super().__init__()
         self.expand = nn.Linear(dim, hidden)
         self.contract = nn.Linear(hidden, dim)
-        self.activation = nn.GELU()
+        self.activation = ACTIVATIONS[activation]
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ def test_the_defaults_are_those_of_the_baseline() -> None:
         "image_size": 32,
         "ffn": "mlp",
         "ffn.mlp.hidden": 256,
+        "ffn.mlp.activation": "gelu",
     }
     assert ModelConfig.from_flat({}) == ModelConfig()
     assert FFFConfig() == FFFConfig(depth=7, trees=1, dense_rows=0)
@@ -52,7 +53,9 @@ def test_the_flat_form_holds_the_active_kind_s_keys_only() -> None:
         layout=st.sampled_from(["single", "pair"]),
         dropout=st.floats(0, 0.99),
         classes=st.integers(2, 1000),
-        ffn=st.builds(MLPConfig, hidden=st.integers(1, 4096))
+        ffn=st.builds(
+            MLPConfig, hidden=st.integers(1, 4096), activation=st.sampled_from(["gelu", "relu", "squared_relu"])
+        )
         | st.builds(FFFConfig, depth=st.integers(0, 12), trees=st.integers(1, 64), dense_rows=st.integers(0, 64)),
     )
 )
