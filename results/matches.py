@@ -42,12 +42,12 @@ def variant_words(asked: Mapping[str, Any]) -> str:
 
 
 def left_out(variant: Mapping[str, Any]) -> str:
-    """`fff depth=8 with trees=1 comes to 523,775 (+99.2 %)`, or that the kind does not define the measure."""
+    """`fff depth=8 with trees=1 comes to 523,775 (+99.2 %)`, or why else a variant is no part of a match."""
     words = variant_words(variant["asked"])
-    if variant["size"] is None:
-        return f"{words}, whose kind does not define the measure"
     widths = " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in variant["widths"].items())
     how = f" with {widths}" if widths else ""
+    if variant["why"]:
+        return f"{words}{how}: {variant['why'].rstrip('.')}"
     return f"{words}{how} comes to {variant['size']:,} ({100 * variant['deviation']:+.3g} %)"
 
 

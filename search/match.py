@@ -96,19 +96,20 @@ def fit(model: ModelConfig, free: Sequence[str], measure: Measure, target: float
 def _fit(model: ModelConfig, free: Sequence[str], measure: Measure, target: float, tolerance: float) -> Fit:
     width, finer = free[0], free[1:]
     below, above = _around(model, width, measure, target)
-    tried = [_as_fit(model, width, value, measure, target) for value in (below, above) if value is not None]
-    best = min(tried, key=lambda each: abs(each.deviation))
-    if abs(best.deviation) <= tolerance or not finer:
+    found = [
+        Fit(widths={width: value}, size=size, deviation=size / target - 1)
+        for value in (below, above)
+        if value is not None and (size := _size(model, width, value, measure)) is not None
+    ]
+    best = min(found, key=lambda each: abs(each.deviation))
+    if not finer:
         return best
     for value in range(below if below is not None else above or 0, -1, -1):
-        changed = _changed(model, width, value)
-        if changed is None:
+        if abs(best.deviation) <= tolerance or _size(model, width, value, measure) is None:
             break
-        rest = _fit(changed, finer, measure, target, tolerance)
+        rest = _fit(_changed(model, width, value), finer, measure, target, tolerance)
         if abs(rest.deviation) < abs(best.deviation):
             best = replace(rest, widths={width: value, **rest.widths})
-        if abs(best.deviation) <= tolerance:
-            break
     return best
 
 
@@ -117,58 +118,50 @@ def _around(model: ModelConfig, width: str, measure: Measure, target: float) -> 
 
     The values that a kind takes are an interval around the present one, and sizes do not fall with a width: two bisections.
     """
-
-    def size(value: int) -> int | None:
-        changed = _changed(model, width, value)
-        return None if changed is None else size_of(changed, measure)
-
     present: int = getattr(model.ffn, width)
-    start = size(present)
-    assert start is not None
-    if start <= target:
-        low, step = present, 1
-        while (found := size(low + step)) is not None and found <= target:
-            low, step = low + step, 2 * step
-        high = low + step  # too large, or refused
+
+    def fits(value: int) -> bool:
+        size = _size(model, width, value, measure)
+        return size is not None and size <= target
+
+    def exceeds(value: int) -> bool:
+        size = _size(model, width, value, measure)
+        return size is not None and size > target
+
+    if fits(present):
+        step = 1
+        while fits(present + step):
+            step *= 2
+        low, high = present + step // 2, present + step
         while high - low > 1:
             middle = (low + high) // 2
-            found = size(middle)
-            low, high = (middle, high) if found is not None and found <= target else (low, middle)
-        return low, high if size(high) is not None else None
+            low, high = (middle, high) if fits(middle) else (low, middle)
+        return low, high if exceeds(high) else None
     low, high = -1, present  # no width is negative
     while high - low > 1:
         middle = (low + high) // 2
-        found = size(middle)
-        low, high = (low, middle) if found is not None and found > target else (middle, high)
-    return low if size(low) is not None else None, high
+        low, high = (low, middle) if exceeds(middle) else (middle, high)
+    return low if fits(low) else None, high
 
 
 def _grows(model: ModelConfig, width: str, measure: Measure) -> bool:
     """Whether a size grows about as fast as the width: one of which only the logarithm counts would run away."""
     start = max(1, getattr(model.ffn, width))
-    sizes = []
-    for factor in (1, 16, 256):  # 16 times the step, where a size is linear
-        changed = _changed(model, width, factor * start)
-        size = None if changed is None else size_of(changed, measure)
-        if size is None:
-            return True
-        sizes.append(size)
-    return sizes[2] - sizes[1] > 2 * (sizes[1] - sizes[0])
+    small, middle, large = (_size(model, width, factor * start, measure) for factor in (1, 16, 256))
+    if small is None or middle is None or large is None:
+        return True
+    return large - middle > 2 * (middle - small)  # 16 times, where it is linear; once, where it is a logarithm
 
 
-def _changed(model: ModelConfig, width: str, value: int) -> ModelConfig | None:
-    """The model with another width; none where its kind refuses that."""
+def _size(model: ModelConfig, width: str, value: int, measure: Measure) -> int | None:
+    """The size with another value of a width; none where the kind refuses that."""
     if value < 0:
         return None
     try:
-        return replace(model, ffn=replace(model.ffn, **{width: value}))  # type: ignore[type-var]
+        return size_of(_changed(model, width, value), measure)
     except ValueError:
         return None
 
 
-def _as_fit(model: ModelConfig, width: str, value: int, measure: Measure, target: float) -> Fit:
-    changed = _changed(model, width, value)
-    assert changed is not None
-    size = size_of(changed, measure)
-    assert size is not None
-    return Fit(widths={width: value}, size=size, deviation=size / target - 1)
+def _changed(model: ModelConfig, width: str, value: int) -> ModelConfig:
+    return replace(model, ffn=replace(model.ffn, **{width: value}))  # type: ignore[type-var]

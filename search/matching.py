@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,6 +34,8 @@ class Matched:
     """None where the kind does not define the measure."""
     deviation: float | None
     met: bool
+    why: str
+    """Why it is left out, where its size is not the reason."""
     variant: str
     """The hash that names the variant in the store; empty where it is left out."""
 
@@ -62,6 +65,7 @@ class Matching:
                     "size": each.size,
                     "deviation": each.deviation,
                     "met": each.met,
+                    "why": each.why,
                     "variant": each.variant,
                 }
                 for each in self.variants
@@ -107,8 +111,11 @@ def solve(
             one = _solved(experiment, entry, matching, header)
             if one.met:
                 solved: Flat = {**one.asked, **one.widths}
-                one = replace(one, variant=named(solved))
-                grid.setdefault(one.variant, solved)  # what meets two matches is trained once
+                try:
+                    one = replace(one, variant=named(solved))
+                    grid.setdefault(one.variant, solved)  # what meets two matches is trained once
+                except InputError as error:
+                    one = replace(one, met=False, why=str(error))
             variants.append(one)
         matchings.append(replace(matching, variants=tuple(variants)))
         if not any(one.met for one in variants):
@@ -129,7 +136,7 @@ def _unsolved(experiment: Experiment, match: Match, header: Header) -> Matching:
             f"The reference of a match must have {QUANTITIES[match.measure]}, but {variant_words(match.target)} has "
             f"{'none' if target is None else target}; give the target as a number."
         )
-    return Matching(match=match, target=target, reference=dict(match.target), variants=())
+    return Matching(match=replace(match, target=target), target=target, reference=dict(match.target), variants=())
 
 
 def _solved(experiment: Experiment, entry: Flat, matching: Matching, header: Header) -> Matched:
@@ -140,13 +147,15 @@ def _solved(experiment: Experiment, entry: Flat, matching: Matching, header: Hea
     free = [width for width in model.ffn.widths if f"ffn.{kind}.{width}" not in given]
     found = fit(model, free, matching.match.measure, matching.target, matching.match.tolerance)
     if found is None:
-        return Matched(asked=dict(entry), widths={}, size=None, deviation=None, met=False, variant="")
+        why = f"its kind has no {matching.match.measure}"
+        return Matched(asked=dict(entry), widths={}, size=None, deviation=None, met=False, why=why, variant="")
     return Matched(
         asked=dict(entry),
         widths={f"ffn.{kind}.{width}": value for width, value in found.widths.items()},
         size=found.size,
         deviation=found.deviation,
         met=abs(found.deviation) <= matching.match.tolerance,
+        why="",
         variant="",
     )
 
@@ -160,12 +169,8 @@ def _trial(
 
 def _no_solution(experiment: Experiment, matching: Matching) -> str:
     plain = matching.to_plain()
-    missed = [each for each in plain["variants"] if each["size"] is not None]
-    sentence = f"No variant of {experiment.name!r} can be {matched(plain)}"
-    if not missed:
-        return f"{sentence}: none of its kinds defines that."
-    nearest = min(missed, key=lambda each: abs(each["deviation"]))
-    return f"{sentence}; the nearest is {left_out(nearest)}."
+    nearest = min(plain["variants"], key=lambda each: math.inf if each["deviation"] is None else abs(each["deviation"]))
+    return f"No variant of {experiment.name!r} can be {matched(plain)}; the nearest is {left_out(nearest)}."
 
 
 def show(matchings: Sequence[Matching], console: Console) -> None:
