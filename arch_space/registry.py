@@ -15,7 +15,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 from torch import nn
 
@@ -25,6 +25,10 @@ from arch_space.space import Scope
 
 class FeedForwardConfig(Protocol):
     """What every kind's config offers. All fields have defaults; their names are its keys `ffn.<kind>.<field>`."""
+
+    widths: ClassVar[tuple[str, ...]]
+    """Integer fields that a fair comparison may vary until the kind is as large as another, coarse first, such as
+    ("trees", "dense_rows"). Parameters, neurons and multiply-adds must not fall as one grows."""
 
     @classmethod
     def suggest(cls, scope: Scope) -> Self:
@@ -56,7 +60,7 @@ class FeedForwardConfig(Protocol):
         ...
 
 
-_REQUIRED = ("suggest", "build", "parameters", "neurons_used", "macs", "macs_conditional")
+_REQUIRED = ("widths", "suggest", "build", "parameters", "neurons_used", "macs", "macs_conditional")
 ConfigType = TypeVar("ConfigType", bound=type[Any])
 
 
@@ -174,6 +178,16 @@ def _check_config(kind: str, cls: type[Any]) -> None:
     ]
     if without:
         raise ValueError(f"Every field of kind {kind!r} must have a default, but {', '.join(without)} has none.")
+    _check_widths(kind, cls)
+
+
+def _check_widths(kind: str, cls: type[Any]) -> None:
+    integers = [field.name for field in dataclasses.fields(cls) if type(field.default) is int]
+    strange = [name for name in cls.widths if name not in integers]
+    if strange:
+        raise ValueError(
+            f"The widths of kind {kind!r} must be fields with an integer as default, but {', '.join(strange)} is none."
+        )
 
 
 def _file(cls: type[Any]) -> str:

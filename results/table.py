@@ -3,7 +3,7 @@
 A variant is a dictionary without its seed. It has a mean, and with it a rank, only where all of its planned seeds ran to the
 end; one that diverged on one seed is shown with that word and without a rank. Trials that the scheduler stopped stand below,
 by how far they came: their accuracies belong to other epochs. Variants of different protocols (data, epochs, batch,
-augmentation) are ranked in groups of their own.
+augmentation) are ranked in groups of their own, and so are those of different matches.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 import pandas as pd
 
 from results.frames import TRIAL_COLUMNS, Frames
+from results.matches import MATCH, by_match
+from results.matches import notes as match_notes
 from results.statistics import accuracy_error, detectable_difference, pooled_deviation
 
 COMPLETE = frozenset({"finished", "plateau"})
@@ -33,7 +35,7 @@ class Table:
 
     rows: pd.DataFrame
     """rank (missing where there is none), group, variant, the keys that vary, seeds, planned, val_acc, deviation,
-    best_val_acc, test_acc, parameters, neurons_used, macs, epochs, seconds, status."""
+    best_val_acc, test_acc, parameters, neurons_used, macs, epochs, seconds, status; of a matched comparison match, too."""
     varying: list[str]
     """Keys of the trial's dictionary in which variants differ."""
     common: dict[str, Any]
@@ -61,7 +63,7 @@ def variants(frames: Frames, search_id: str, *, everything: bool = False) -> Tab
         {**_row(group, planned), **{key: group[key].iloc[0] for key in varying}}
         for _, group in trials.groupby(["variant", CHECKSUM], sort=False)
     ]
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(by_match(rows, settings))
     if len(table):
         table = _ranked(table)
     hidden = 0
@@ -164,6 +166,8 @@ def _notes(table: pd.DataFrame, trials: pd.DataFrame, settings: dict[str, Any], 
     notes: list[str] = []
     if not len(table):
         return ["No trial has been started yet."]
+    if settings.get("match"):
+        notes += match_notes(settings, dict(zip(table[MATCH], table["group"], strict=True)))
     complete = trials[trials["status"].isin(COMPLETE)].drop_duplicates(["variant", CHECKSUM, "seed"], keep="last")
     groups = [list(map(float, group["val_acc"])) for _, group in complete.groupby(["variant", CHECKSUM])]
     if is_comparison:
@@ -195,5 +199,7 @@ def _notes(table: pd.DataFrame, trials: pd.DataFrame, settings: dict[str, Any], 
     if not settings.get("grid") and settings.get("scheduler") == "asha" and (table["status"] == "stopped").any():
         notes.append("Stopped variants are ordered by the epochs that they reached; they have no rank.")
     if len(set(table["group"])) > 1:
-        notes.append("Variants of different data, epochs, batch or augmentation are ranked in groups of their own.")
+        notes.append(
+            "Variants of different data, epochs, batch, augmentation or match are ranked in groups of their own."
+        )
     return notes

@@ -17,11 +17,13 @@ from rich.text import Text
 
 from results.cli import DEFAULT_STORAGE, EXIT_INTERRUPTED
 from results.errors import InputError
+from results.matches import QUANTITIES, variant_words
 from results.store import Store
 from search import catalog
 from search.driver import run_session
 from search.experiment import Experiment
 from search.live import LiveView
+from search.matching import show as show_matchings
 from search.prepare import (
     Checked,
     Overrides,
@@ -218,6 +220,7 @@ def _announce(session: Session, prepared: Prepared, resources: Resources, consol
         highlight=False,
         soft_wrap=True,
     )
+    show_matchings(prepared.matchings, console)
     if not experiment.is_comparison and resources.concurrency < experiment.reduction:
         console.print(
             f"Note: with {resources.concurrency} at once and 1 in {experiment.reduction} kept, ASHA judges the first "
@@ -279,6 +282,13 @@ def show_experiment(name: str, console: Console) -> None:
             f"{', '.join(map(str, experiment.rungs)) or '-'} keeping 1 in {experiment.reduction}"
         )
     console.print(f"{budget}; up to {experiment.epochs} epochs", highlight=False, soft_wrap=True)
+    for match in experiment.matches:
+        target = variant_words(match.target) if isinstance(match.target, Mapping) else f"{match.target:,.15g}"
+        console.print(
+            f"matched: {QUANTITIES[match.measure]} = {target} within {100 * match.tolerance:g} %",
+            highlight=False,
+            soft_wrap=True,
+        )
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("key")
     table.add_column("values")

@@ -19,6 +19,7 @@ from arch_space.flat import FieldError, convert
 from arch_space.space import Scope
 from results.errors import InputError
 from search.asha import rungs
+from search.match import Match
 from trainer.config import Flat, FlatValue
 
 Range = tuple[float, float]
@@ -38,6 +39,9 @@ class Experiment:
     """A search: the keys that are sampled, each variant trained with one seed, ASHA stopping the weak ones."""
     grid: Sequence[Flat] | None = None
     """A comparison: the keys in which each variant differs; each is trained with every seed, none is stopped."""
+    match: Match | Sequence[Match] | None = None
+    """What a comparison's variants must have in common: their free widths are solved for it. With several, the grid is
+    solved for each, and each has its own ranking in the table."""
     fixed: Mapping[str, FlatValue] = field(default_factory=dict)
     """Keys that `--set` fixes for every trial, over what the space would suggest."""
     ranges: Mapping[str, Range] = field(default_factory=dict)
@@ -78,6 +82,15 @@ class Experiment:
                 raise InputError(f'"{key}" must be at least {low}, but got {value}.')
         if len(set(self.seeds)) != len(self.seeds):
             raise InputError(f'"seeds" must differ from one another, but got {self.seeds}.')
+        given = [self.match] if not isinstance(self.match, list | tuple) else self.match
+        if self.match is not None and not all(isinstance(match, Match) for match in given):
+            raise InputError(
+                f'A "match" must be a Match(measure=..., target=...) or a list of them, but got {self.match!r}.'
+            )
+        if self.matches and self.grid is None:
+            raise InputError(
+                'A "match" solves the widths of given variants, so it needs a "grid", but got a "space"; list the variants.'
+            )
         if self.grid is not None and not self.grid:
             raise InputError('A comparison needs at least one variant, but got an empty "grid".')
         for variant in self.grid or ():
@@ -96,6 +109,13 @@ class Experiment:
     @property
     def is_comparison(self) -> bool:
         return self.grid is not None
+
+    @property
+    def matches(self) -> tuple[Match, ...]:
+        """None, one, or each of several."""
+        if self.match is None:
+            return ()
+        return (self.match,) if isinstance(self.match, Match) else tuple(self.match)
 
     @property
     def epochs(self) -> int:

@@ -17,6 +17,7 @@ from results.ids import make_run_folder, runs_folder
 from results.store import Store
 from search import catalog
 from search.experiment import Experiment, comparison_plan
+from search.matching import Matching, solve
 from search.resources import Resources
 from search.sampler import Sampler
 from trainer.config import Flat, own_keys
@@ -34,6 +35,8 @@ class Checked:
     resources: Resources
     header: Header
     startup_trials: int
+    matchings: tuple[Matching, ...] = ()
+    """How the widths of the experiment's grid were solved, where it has a match."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +50,8 @@ class Prepared:
     startup_trials: int
     variants: tuple[str, ...]
     """Files and folders of feed-forward kinds outside the package."""
+    matchings: tuple[Matching, ...] = ()
+    """As in `Checked`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,9 +137,17 @@ def check_new(source: str, experiment: Experiment, resources: Resources) -> Chec
     """Check all of a new search but its store. Raises InputError: bad trials, data that are missing or damaged."""
     header = read_header(data_name(experiment))
     startup = min(10, max(4, experiment.trials // 4))
+    experiment, matchings = solve(experiment, header, on_gpu=resources.gpus_per_trial > 0)
     check_trials(experiment, startup, header, on_gpu=resources.gpus_per_trial > 0)
     load_dataset(data_name(experiment))  # for its checksum
-    return Checked(source=source, experiment=experiment, resources=resources, header=header, startup_trials=startup)
+    return Checked(
+        source=source,
+        experiment=experiment,
+        resources=resources,
+        header=header,
+        startup_trials=startup,
+        matchings=matchings,
+    )
 
 
 def prepare_new(store: Store, new: Checked, *, notes: str, tags: Sequence[str], variants: Sequence[str]) -> Prepared:
@@ -143,7 +156,7 @@ def prepare_new(store: Store, new: Checked, *, notes: str, tags: Sequence[str], 
     search_id = store.create_search(
         new.experiment.name,
         new.experiment.question,
-        settings_of(new.source, new.experiment, new.resources, new.header, new.startup_trials, variants),
+        settings_of(new.source, new.experiment, new.resources, new.header, new.startup_trials, variants, new.matchings),
         driver_provenance(new.resources),
         notes=notes,
         tags=list(tags),
@@ -156,19 +169,23 @@ def prepare_new(store: Store, new: Checked, *, notes: str, tags: Sequence[str], 
         folder=runs / search_id,
         startup_trials=new.startup_trials,
         variants=tuple(variants),
+        matchings=new.matchings,
     )
 
 
 def experiment_of(settings: Mapping[str, Any], name: str) -> Experiment:
     """The experiment of a stored search: its code from the file, all values from the store.
 
-    A comparison's grid may have grown in the file since; variants that are gone from it stay.
+    A comparison's grid may have grown in the file since; variants that are gone from it stay. A match stays as it was,
+    with the widths that were solved; `prepare_resume` solves those of new variants.
     """
     loaded = catalog.load(settings["source"])
     grid = loaded.grid
+    matches = settings.get("match") or []
     if settings["grid"] is not None:
         stored = settings["grid"]
-        grid = [*stored, *(variant for variant in (loaded.grid or []) if variant not in stored)]
+        known = [*stored, *(variant["asked"] for match in matches for variant in match["variants"])]
+        grid = [*stored, *(variant for variant in (loaded.grid or []) if variant not in known)]
     return replace(
         loaded,
         name=name,
@@ -176,6 +193,7 @@ def experiment_of(settings: Mapping[str, Any], name: str) -> Experiment:
         fixed=settings["fixed"],
         ranges={key: tuple(bounds) for key, bounds in settings["ranges"].items()},
         grid=grid,
+        match=[Matching.from_plain(plain).match for plain in matches] or None,
         seeds=tuple(settings["seeds"]),
         trials=settings["trials"],
         grace=settings["grace"],
@@ -204,6 +222,8 @@ def prepare_resume(
             f"recorded {recorded[:12]}): put the old file back, or start a new search."
         )
     startup = row.settings["startup_trials"]
+    known = [Matching.from_plain(plain) for plain in row.settings.get("match") or []]
+    experiment, matchings = solve(experiment, header, on_gpu=resources.gpus_per_trial > 0, known=known)
     check_trials(experiment, startup, header, on_gpu=resources.gpus_per_trial > 0)
     if not experiment.is_comparison:
         sampler = Sampler(experiment, startup)
@@ -212,7 +232,7 @@ def prepare_resume(
     load_dataset(data_name(experiment))  # for its checksum
     folder = runs_folder(store.url) / search_id
     make_run_folder(folder)
-    settings = settings_of(row.settings["source"], experiment, resources, header, startup, variants)
+    settings = settings_of(row.settings["source"], experiment, resources, header, startup, variants, matchings)
     store.update_search(
         search_id,
         status="running",
@@ -226,6 +246,7 @@ def prepare_resume(
         folder=folder,
         startup_trials=startup,
         variants=tuple(variants),
+        matchings=matchings,
     )
 
 
@@ -236,6 +257,7 @@ def settings_of(
     header: Header,
     startup_trials: int,
     variants: Sequence[str],
+    matchings: Sequence[Matching] = (),
 ) -> dict[str, Any]:
     """All that a search was run with, as JSON values."""
     return {
@@ -244,6 +266,7 @@ def settings_of(
         "fixed": dict(experiment.fixed),
         "ranges": {key: list(bounds) for key, bounds in experiment.ranges.items()},
         "grid": [dict(variant) for variant in experiment.grid] if experiment.grid is not None else None,
+        "match": [matching.to_plain() for matching in matchings] or None,
         "seeds": list(experiment.seeds),
         "trials": experiment.trials,
         "epochs": experiment.epochs,

@@ -16,6 +16,7 @@ from rich.text import Text
 from arch_space.cost import cost
 from results.store import Store
 from search.expected import SIMULATIONS, expected_epochs
+from search.matching import show as show_matchings
 from search.measured import Measurement, Planned, at_once, measurements, seconds_per_epoch
 from search.prepare import Checked, planned_flats
 from search.resources import Resources
@@ -53,6 +54,7 @@ def preview(store: Store, new: Checked, variants: Sequence[str], console: Consol
     epochs = expected_epochs(new.experiment, [trial.group for trial in trials], new.resources.concurrency)
     estimated = estimate(trials, epochs, measured, new.resources)
     console.print(Text(new.experiment.question, style="bold"))
+    show_matchings(new.matchings, console)
     console.print(_table(new, trials, measured, estimated))
     _print_sources(new, measured, console)
 

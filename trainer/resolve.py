@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
+import torch
+
 from arch_space.registry import FFN
 from results.errors import InputError
 from trainer.config import FlatValue, TrialConfig
@@ -22,7 +24,8 @@ def resolve(flat: Mapping[str, object], *, on_gpu: bool, header: Header | None =
         on_gpu: whether the trial will train on a GPU, which decides `precision=auto`.
         header: of the data set, where the caller has read it before; else it is read here.
     Raises:
-        InputError: what `TrialConfig.from_flat` refuses; a data set that is missing or does not fit.
+        InputError: what `TrialConfig.from_flat` refuses; a data set that is missing or does not fit; a feed-forward that
+            cannot be built at this width of the model.
     """
     data = str(flat.get("data", TrialConfig().data))
     header = header if header is not None else read_header(data)
@@ -37,10 +40,20 @@ def resolve(flat: Mapping[str, object], *, on_gpu: bool, header: Header | None =
             f'"batch_size" must be at most the number of training images, but got '
             f"(batch_size={config.batch_size}, {data!r} has {header.counts['train']})."
         )
+    _require_buildable(config)
     precision = config.precision
     if precision == "auto":
         precision = "bf16" if on_gpu else "fp32"
     return TrialConfig.from_flat({**config.to_flat(), "precision": precision})
+
+
+def _require_buildable(config: TrialConfig) -> None:
+    """What depends on kind and width together is known to the module alone, such as a fan-in above the number of units."""
+    try:
+        with torch.device("meta"):
+            config.model.ffn.build(config.model.dim, config.model.dropout)
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def absolute_paths(paths: Iterable[str]) -> tuple[str, ...]:

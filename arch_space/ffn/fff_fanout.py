@@ -107,8 +107,7 @@ class FFFFanoutConfig:
         """An in-row, an out-row and a bias for each neuron; two rows for each dense one."""
         return self.neurons * (2 * dim + 1) + 2 * dim * self.dense_rows
 
-    @property
-    def neurons_used(self) -> int:
+    def neurons_used(self, dim: int) -> int:
         """P k (d + 1) + dense rows."""
         return self.trees * self.fanout * (self.depth + 1) + self.dense_rows
 
@@ -118,7 +117,7 @@ class FFFFanoutConfig:
 
     def macs_conditional(self, dim: int, tokens: int) -> int:
         """Visited groups and dense rows only."""
-        return tokens * 2 * dim * self.neurons_used
+        return tokens * 2 * dim * self.neurons_used(dim)
 
 
 def groups_in(fanout: int, depth: int) -> int:

@@ -101,8 +101,7 @@ class FFFSoftConfig:
         leaf = 2 * self.leaf_width * dim + self.leaf_width + dim
         return self.gates * (dim + 1) + self.leaves * leaf + 2 * dim * self.dense_rows
 
-    @property
-    def neurons_used(self) -> int:
+    def neurons_used(self, dim: int) -> int:
         """P (d + w) + dense rows: the gates and the hidden units that an input visits."""
         return self.trees * (self.depth + self.leaf_width) + self.dense_rows
 

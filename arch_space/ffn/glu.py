@@ -51,8 +51,7 @@ class GLUConfig:
         """Three matrices."""
         return 3 * dim * self.hidden
 
-    @property
-    def neurons_used(self) -> int:
+    def neurons_used(self, dim: int) -> int:
         """H: every input uses every neuron, which is a pair of rows."""
         return self.hidden
 

@@ -3,7 +3,9 @@
 `python -m pytest tests/arch_space -k KIND` runs it for one kind. Sizes are small and odd, so that a mixed-up axis shows.
 """
 
+import dataclasses
 import io
+import itertools
 
 import pytest
 import torch
@@ -162,6 +164,24 @@ def test_the_parameter_formula_counts_what_torch_counts(kind: str) -> None:
         for dim in (DIM, 7):
             module = config.build(dim, 0.1)
             assert config.parameters(dim) == sum(parameter.numel() for parameter in module.parameters()), config
+
+
+@every_kind
+def test_a_kind_names_its_widths_and_is_never_smaller_for_a_larger_one(kind: str) -> None:
+    assert FFN.config(kind).widths, "without a width it fits no comparison at equal size"
+    for config in configs(kind):
+        for width in config.widths:
+            sizes = []
+            for more in range(12):
+                try:
+                    wider = dataclasses.replace(config, **{width: getattr(config, width) + more})  # type: ignore[type-var]
+                except ValueError:
+                    break  # beyond the kind's own limit
+                sizes.append((wider.parameters(DIM), wider.macs(DIM, TOKENS), wider.macs_conditional(DIM, TOKENS)))
+            assert len(sizes) > 1, f"{width} of {config} cannot grow"
+            for before, after in itertools.pairwise(sizes):
+                assert all(low <= high for low, high in zip(before, after, strict=True)), f"{width} of {config}"
+            assert sizes[-1] > sizes[0], f"{width} of {config} changes nothing"
 
 
 @every_kind

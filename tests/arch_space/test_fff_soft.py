@@ -297,12 +297,12 @@ def test_it_runs_under_bfloat16_autocast_and_stays_near_float32(form: str) -> No
 
 def test_counts_are_those_of_the_formulae_by_hand() -> None:
     config = FFFSoftConfig(depth=3, leaf_width=32)
-    assert (config.gates, config.leaves, config.neurons_used) == (7, 8, 35)
+    assert (config.gates, config.leaves, config.neurons_used(512)) == (7, 8, 35)
     assert config.parameters(512) == 7 * 513 + 8 * (2 * 32 * 512 + 32 + 512) == 270_087
     assert config.macs(512, 65) == 65 * 512 * (7 + 8 * 65)
     assert config.macs_conditional(512, 65) == 65 * 512 * (3 + 64)
     wide = FFFSoftConfig(depth=2, leaf_width=4, trees=3, dense_rows=8)
-    assert (wide.gates, wide.leaves, wide.neurons_used) == (9, 12, 26)
+    assert (wide.gates, wide.leaves, wide.neurons_used(512)) == (9, 12, 26)
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_dropout_sits_where_a_dense_layer_has_it_on_the_product_and_on_the_outpu
 
 def test_it_has_three_matrices_and_no_bias() -> None:
     config = GLUConfig(hidden=256)
-    assert (config.parameters(512), config.neurons_used) == (3 * 512 * 256, 256)
+    assert (config.parameters(512), config.neurons_used(512)) == (3 * 512 * 256, 256)
     assert config.macs(512, 65) == config.macs_conditional(512, 65) == 65 * 3 * 512 * 256
     # outside the feed-forwards the baseline has 3,319,790
     priced = cost(ModelConfig.from_flat({"ffn": "glu", "layout": "pair", "ffn.glu.hidden": 128}))

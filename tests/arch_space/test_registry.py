@@ -16,12 +16,14 @@ VARIANT = '''
 """A gate alone (https://example.org/paper)."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 from torch import nn
 from arch_space.registry import FFN
 
 @FFN.register("{kind}")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GateConfig:
+    widths: ClassVar[tuple[str, ...]] = ()
     bias: bool = False
 
     @classmethod
@@ -126,6 +128,8 @@ def test_a_broken_file_says_its_own_error_and_adds_nothing(tmp_path: Path) -> No
     ("old", "new", "sentence"),
     [
         ("    macs_conditional = macs\n", "", "but lacks macs_conditional"),
+        ("    widths: ClassVar[tuple[str, ...]] = ()\n", "", "but lacks widths"),
+        ("...]] = ()", '...]] = ("bias", "width")', "fields with an integer as default, but bias, width is none"),
         ("bias: bool = False", "bias: bool", "must have a default, but bias has none"),
         ("frozen=True, ", "", "must be a frozen dataclass, but GateConfig is not"),
         ('"gate"', '"Gate.2"', "must be a lower-case identifier, but got 'Gate.2'"),

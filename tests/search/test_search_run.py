@@ -16,6 +16,7 @@ HIDDEN_BUG = '''\
 """A kind whose forward pass raises."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import nn
 
@@ -26,6 +27,8 @@ from arch_space.registry import FFN
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BrokenConfig:
     """Raises when it is used."""
+
+    widths: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def suggest(cls, scope):
