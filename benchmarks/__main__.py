@@ -48,6 +48,8 @@ def main(
     from trainer.config import parse_pairs
 
     console = Console(file=sys.stderr if output == "-" else None)
+    if not console.is_terminal:
+        console.width = 140  # of a log, in which nothing need wrap
     if not name:
         for known, benchmark in SUITE.items():
             console.print(f"{known:<12} {inspect.getdoc(benchmark)}", highlight=False, soft_wrap=True)
@@ -87,7 +89,7 @@ def _table(name: str, rows: list[dict[str, object]]) -> Table:
     table = Table(title=name, box=None, padding=(0, 2, 0, 0), title_justify="left")
     columns = list(dict.fromkeys(key for row in rows for key in row))
     for column in columns:
-        table.add_column(column, justify="left" if column == "what" else "right")
+        table.add_column(column, justify="left" if column == "what" else "right", no_wrap=column == "what")
     for row in rows:
         table.add_row(*(_cell(column, row.get(column)) for column in columns))
     return table

@@ -8,8 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,44 +24,94 @@ def _flat(changes: dict[str, Any], epochs: int) -> str:
     return json.dumps(trial_config(changes, epochs=epochs + 4).to_flat())
 
 
+class _Child:
+    """A process of `benchmarks.child` that gets ready, then waits for `measure`."""
+
+    def __init__(self, mode: str, changes: dict[str, Any], epochs: int) -> None:
+        self._mode = mode
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  # the process holds it, too
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.child", mode, _flat(changes, epochs), str(epochs)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            cwd=Path.cwd(),
+        )
+
+    def ready(self) -> None:
+        """Wait until it is warm. Raises InputError if it ends before."""
+        self._wait_for("READY")
+
+    def go(self) -> None:
+        """Let it measure."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+
+    def figures(self) -> Row:
+        """What it measured. Raises InputError if it failed, with its last line."""
+        figures: Row = json.loads(self._wait_for("{"))
+        self._process.wait()
+        return figures
+
+    def end(self) -> None:
+        """Nothing of it stays; does nothing to one that has ended."""
+        self._process.kill()
+        self._process.wait()
+        self._log.close()
+
+    def _wait_for(self, start: str) -> str:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith(start):
+                return line
+        self._log.seek(0)
+        raise InputError(f"The process that times {self._mode!r} failed: {_last_line(self._log.read())}")
+
+
 def timed(mode: str, changes: dict[str, Any], epochs: int, *, at_once: int = 1) -> Row:
     """Figures of `at_once` equal processes that are timed at the same time; their mean.
 
     Raises:
         InputError: a process failed; its last line is in the sentence.
     """
-    command = [sys.executable, "-m", "benchmarks.child", mode, _flat(changes, epochs), str(epochs)]
-    log = tempfile.TemporaryFile("w+")  # noqa: SIM115  # the children hold it, too
-    children = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, cwd=Path.cwd())
-        for _ in range(at_once)
-    ]
-    figures: list[Row] = []
-    try:
+    with _children([(mode, changes)] * at_once, epochs) as children:
         for child in children:
-            _wait_for("READY", child, mode, log)
-        for child in children:
-            assert child.stdin is not None
-            child.stdin.write("go\n")
-            child.stdin.flush()
-        figures = [json.loads(_wait_for("{", child, mode, log)) for child in children]
-    finally:
-        for child in children:
-            if not figures:  # one of them failed
-                child.kill()
-            child.wait()
+            child.go()
+        figures = [child.figures() for child in children]
     numbers = [key for key, value in figures[0].items() if isinstance(value, int | float)]
     rest = {key: value for key, value in figures[0].items() if isinstance(value, dict)}
     return {**{key: sum(row[key] for row in figures) / at_once for key in numbers}, **rest}
 
 
-def _wait_for(start: str, child: subprocess.Popen[str], mode: str, log: Any) -> str:
-    assert child.stdout is not None
-    for line in child.stdout:
-        if line.startswith(start):
-            return line
-    log.seek(0)
-    raise InputError(f"The process that times {mode!r} failed: {_last_line(log.read())}")
+def in_turn(runs: Sequence[tuple[str, str, dict[str, Any]]], epochs: int) -> Iterator[Row]:
+    """A row for each (what, mode, changes): processes that get ready together and are timed one after the other.
+
+    Raises:
+        InputError: as `timed`.
+    """
+    together = max(1, (os.cpu_count() or 1) // 2)
+    for first in range(0, len(runs), together):
+        part = runs[first : first + together]
+        with _children([(mode, changes) for _, mode, changes in part], epochs) as children:
+            for (what, _, _), child in zip(part, children, strict=True):
+                child.go()
+                yield {"what": what, "at once": 1, **child.figures()}
+
+
+@contextmanager
+def _children(runs: Sequence[tuple[str, dict[str, Any]]], epochs: int) -> Iterator[list[_Child]]:
+    """Ready processes, which are gone afterwards."""
+    with ExitStack() as stack:
+        children = []
+        for mode, changes in runs:
+            child = _Child(mode, changes, epochs)
+            stack.callback(child.end)
+            children.append(child)
+        for child in children:
+            child.ready()
+        yield children
 
 
 def _last_line(said: str) -> str:
@@ -80,12 +130,12 @@ def _output(module: str, *arguments: str, environment: dict[str, str] | None = N
 
 def epoch(changes: dict[str, Any], epochs: int) -> Iterator[Row]:
     """An epoch of a trial (50,000 images trained, 10,000 evaluated) against constant data, bare loops and the old way."""
-    for at_once in (1, 4):
-        for mode in ("trial", "constant"):
-            yield {"what": mode, "at once": at_once, **timed(mode, changes, epochs, at_once=at_once)}
-    for mode in ("engine", "bare", "bare_no_graph"):
-        yield {"what": f"{mode}, training alone", "at once": 1, **timed(mode, changes, epochs)}
-    yield {"what": "trial, eager", "at once": 1, **timed("trial", {**changes, "compile": False}, epochs)}
+    runs: list[tuple[str, str, dict[str, Any]]] = [(mode, mode, changes) for mode in ("trial", "constant")]
+    runs += [(f"{mode}, training alone", mode, changes) for mode in ("engine", "bare", "bare_no_graph")]
+    runs.append(("trial, eager", "trial", {**changes, "compile": False}))
+    yield from in_turn(runs, epochs)
+    for mode in ("trial", "constant"):
+        yield {"what": mode, "at once": 4, **timed(mode, changes, epochs, at_once=4)}
     yield {"what": "seed_style", "at once": 1, **timed("seed_style", changes, min(epochs, 2))}
 
 
@@ -123,39 +173,45 @@ def profile(changes: dict[str, Any], epochs: int) -> Iterator[Row]:
 
 def loader(changes: dict[str, Any], epochs: int) -> Iterator[Row]:
     """DALI's batches alone, by augmentation and batch size: what training cannot outrun."""
-    for augment in ("crop_pad_alternate", "crop_resized"):
-        for batch_size in (512, 1024):
-            keys = {"augment": augment, "batch_size": batch_size, "accumulation": 1}
-            yield {
-                "what": f"{augment}, batch {batch_size}",
-                "at once": 1,
-                **timed("loader", {**changes, **keys}, epochs),
-            }
+    keys = [
+        {"augment": augment, "batch_size": batch_size, "accumulation": 1}
+        for augment in ("crop_pad_alternate", "crop_resized")
+        for batch_size in (512, 1024)
+    ]
+    names = [f"{each['augment']}, batch {each['batch_size']}" for each in keys]
+    yield from in_turn([(name, "loader", {**changes, **each}) for name, each in zip(names, keys, strict=True)], epochs)
 
 
 def kinds(changes: dict[str, Any], epochs: int) -> Iterator[Row]:
-    """An epoch of each feed-forward kind against the dense one."""
-    for name, keys in (
-        ("mlp hidden=256", {"ffn": "mlp", "ffn.mlp.hidden": 256}),
-        ("fff depth=7", {"ffn": "fff", "ffn.fff.depth": 7}),
-        ("fff depth=7 (adamw)", {"ffn": "fff", "ffn.fff.depth": 7, "optimizer": "adamw"}),
-        (
-            "fff depth=7 level_lr_ratio=0.7 (adamw)",
-            {"ffn": "fff", "ffn.fff.depth": 7, "optimizer": "adamw", "ffn.fff.level_lr_ratio": 0.7},
-        ),
-        ("pair mlp hidden=256", {"ffn": "mlp", "ffn.mlp.hidden": 256, "layout": "pair"}),
-    ):
-        yield {"what": name, "at once": 1, **timed("trial", {**changes, **keys}, epochs)}
+    """An epoch of each feed-forward kind against the dense one, and what level rates cost."""
+    fff = {"ffn": "fff", "ffn.fff.depth": 7}
+    fanout = {"ffn": "fff_fanout", "ffn.fff_fanout.fanout": 4, "ffn.fff_fanout.depth": 3}
+    variants: dict[str, dict[str, Any]] = {
+        "mlp hidden=256": {"ffn": "mlp", "ffn.mlp.hidden": 256},
+        "fff depth=7": fff,
+        "pair mlp hidden=256": {"ffn": "mlp", "ffn.mlp.hidden": 256, "layout": "pair"},
+        "glu hidden=256": {"ffn": "glu", "ffn.glu.hidden": 256},
+        "fff_fanout 4, depth=3, hard": {**fanout, "ffn.fff_fanout.choice": "hard"},
+        "fff_fanout 4, depth=3, weighted": {**fanout, "ffn.fff_fanout.choice": "weighted"},
+        "fff_soft, defaults": {"ffn": "fff_soft"},
+        "flat hidden=256": {"ffn": "flat", "ffn.flat.hidden": 256},
+        "csc hidden=256": {"ffn": "csc", "ffn.csc.hidden": 256},
+        "fff depth=7, adamw": {**fff, "optimizer": "adamw"},
+        "fff depth=7, adamw, level_lr_ratio=0.7": {**fff, "optimizer": "adamw", "ffn.fff.level_lr_ratio": 0.7},
+    }
+    yield from in_turn([(name, "trial", {**changes, **keys}) for name, keys in variants.items()], epochs)
 
 
 def optimizers(changes: dict[str, Any], epochs: int) -> Iterator[Row]:
     """An epoch with each optimizer, with dropout, and with kernels that give the same bits in every run."""
-    for keys in (
+    choices: tuple[dict[str, Any], ...] = (
         {"optimizer": "adamw"}, {"optimizer": "sgd"}, {"optimizer": "muon"}, {"optimizer": "muon", "dropout": 0.1},
         {"optimizer": "muon", "deterministic": True},
-    ):  # fmt: skip
-        name = " ".join(f"{key}={value}" for key, value in keys.items())
-        yield {"what": name, "at once": 1, **timed("trial", {**changes, **keys}, epochs)}
+    )  # fmt: skip
+    names = [" ".join(f"{key}={value}" for key, value in keys.items()) for keys in choices]
+    yield from in_turn(
+        [(name, "trial", {**changes, **keys}) for name, keys in zip(names, choices, strict=True)], epochs
+    )
 
 
 @contextmanager

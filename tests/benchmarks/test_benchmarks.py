@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from arch_space.registry import FFN
 from benchmarks.__main__ import app
 from benchmarks.picture import COLOURS, draw_profile
 from benchmarks.suite import PARTS, SUITE, profile, start, timed
@@ -71,4 +72,7 @@ def test_the_json_is_what_the_table_says(tmp_path):
     done = CliRunner().invoke(app, ["kinds", "--epochs", "1", "--json", str(file)])
     assert done.exit_code == 0, done.output
     rows = json.loads(file.read_text())["kinds"]
-    assert [row["what"] for row in rows] == ["mlp hidden=256", "fff depth=7", "pair mlp hidden=256"]
+    assert [row["what"] for row in rows][:3] == ["mlp hidden=256", "fff depth=7", "pair mlp hidden=256"]
+    assert all(row["epoch_seconds"] > 0 for row in rows)
+    timed_kinds = " ".join(row["what"] for row in rows)
+    assert all(kind in timed_kinds for kind in FFN.kinds())
