@@ -1,8 +1,9 @@
 """A stream of batches by NVIDIA DALI: pipelines that are fed with orders, and what keeps their memory whole.
 
-On a GPU the gather and DALI's copy of its rows run on torch's current stream, DALI's stream waits for them, and torch's
-waits for DALI before it reads a batch: a batch belongs to the stream on which it was asked for. What torch's stream may
-still read is kept from DALI (`_keep`).
+On a GPU the gather and DALI's copy of its rows run on a stream of their own, for which DALI has the host wait: on the
+stream of the training it would wait for the step before, and the GPU for the host. A batch belongs to the stream on which
+it was asked for, which waits for DALI and for the labels before it reads them. What it may still read is kept from DALI
+(`_keep`).
 """
 
 from __future__ import annotations
@@ -13,12 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from nvidia.dali import Pipeline, fn, types
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from trainer.augment import PADDING, Augmentation, augmentation, normalisation
+from trainer.augment import Augmentation, augmentation, normalisation
 from trainer.dataset import Header, Split
 
 HANDED = 16
@@ -52,7 +52,7 @@ class _Lane:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
-        self.in_use: deque[tuple[Any, Tensor]] = deque()
+        self.in_use: deque[tuple[Any, Tensor, torch.cuda.Event | None]] = deque()
 
 
 class Stream:
@@ -77,6 +77,9 @@ class Stream:
         self._images = torch.tensor(split.images, device=device) if self._on_gpu else split.images
         self._words = _in_words(self._images) if isinstance(self._images, Tensor) else None
         self._labels = torch.tensor(split.labels, device=device)
+        self._side = torch.cuda.Stream(device) if self._on_gpu else None
+        if self._side is not None:
+            self._side.wait_stream(torch.cuda.current_stream(device))  # for the images and labels
         self._handed: deque[tuple[Tensor, torch.cuda.Event | None]] = deque()
         self._lanes: deque[_Lane] = deque()
         self._started = False
@@ -113,7 +116,7 @@ class Stream:
         lane = self._lanes[0]
         self._lanes.rotate(-1)
         (images,) = lane.pipeline.share_outputs(self._torch_stream())
-        batch = Batch(from_dlpack(images.as_tensor()), lane.in_use.popleft()[1])
+        batch = Batch(from_dlpack(images.as_tensor()), self._labels_of(lane))
         lane.pipeline.release_outputs()  # of the queue; the memory lives as long as the tensor
         self._keep(batch.images)
         self._feed(lane)
@@ -148,31 +151,38 @@ class Stream:
     def _torch_stream(self) -> torch.cuda.Stream | None:
         return torch.cuda.current_stream(self._device) if self._on_gpu else None
 
+    def _labels_of(self, lane: _Lane) -> Tensor:
+        """Those of the lane's next batch, safe to read on torch's current stream."""
+        _, labels, gathered = lane.in_use.popleft()
+        if gathered is not None:
+            stream = torch.cuda.current_stream(self._device)
+            stream.wait_event(gathered)
+            labels.record_stream(stream)
+        return labels
+
     def _feed(self, lane: _Lane) -> None:
-        order = next(self._orders)
-        rows = self._gather(order.places)
-        lane.pipeline.feed_input("images", rows, cuda_stream=self._torch_stream())
+        with torch.cuda.stream(self._side):  # nothing on a CPU
+            order = next(self._orders)
+            rows = self._gather(order.places)
+            labels = self._labels[order.places]
+            gathered = self._side.record_event() if self._side is not None else None
+        lane.pipeline.feed_input("images", rows, cuda_stream=self._side)
         for name, values in self._arguments(order).items():
             lane.pipeline.feed_input(name, values)
         # On a CPU DALI reads `rows` where they lie: they must live until their batch was handed out.
-        lane.in_use.append((rows, self._labels[order.places]))
+        lane.in_use.append((rows, labels, gathered))
 
     def _gather(self, places: Tensor) -> Any:
-        """Rows by index: torch on the GPU; numpy on the mapped file. Padded where a window may reach over the edge."""
-        pad = PADDING if self._kind.pad_crop else 0
+        """Rows by index: torch on the GPU; numpy on the mapped file."""
         if self._words is None:
-            rows = self._images[places.numpy()]
-            return np.pad(rows, ((0, 0), (pad, pad), (pad, pad), (0, 0))) if pad else rows
-        on_gpu = self._words[places].view(torch.uint8).view(-1, *self._images.shape[1:])
-        return F.pad(on_gpu, (0, 0, pad, pad, pad, pad)) if pad else on_gpu
+            return self._images[places.numpy()]
+        return self._words[places].view(torch.uint8).view(-1, *self._images.shape[1:])
 
     def _arguments(self, order: Order) -> dict[str, np.ndarray]:
         """What DALI is told of each image, in the form in which an operator reads it: each further one costs the host."""
         arguments: dict[str, np.ndarray] = {}
         if order.windows is not None and self._kind.pad_crop:
-            # of the room that the padding leaves, which DALI counts from 0 to 1
-            place = ((order.windows[:, :2] + PADDING) / np.float32(2 * PADDING)).astype(np.float32)
-            arguments |= {"down": np.ascontiguousarray(place[:, 0]), "across": np.ascontiguousarray(place[:, 1])}
+            arguments["start"] = np.ascontiguousarray(order.windows[:, :2])
         elif order.windows is not None:
             window = order.windows.astype(np.float32)
             arguments |= {"start": np.ascontiguousarray(window[:, :2]), "end": np.ascontiguousarray(window[:, 2:])}
@@ -197,10 +207,9 @@ def _graph(kind: Augmentation, constants: tuple[list[float], list[float]], size:
         layout="HWC",
         dtype=types.UINT8,
     )
-    crop: dict[str, Any] = {}
-    if kind.pad_crop:
-        down, across = (fn.external_source(name=name, dtype=types.FLOAT, ndim=0) for name in ("down", "across"))
-        crop = {"crop": (size, size), "crop_pos_y": down, "crop_pos_x": across}
+    if kind.pad_crop:  # within `crop_mirror_normalize` it takes the host twice as long (results/LOG.md)
+        start = fn.external_source(name="start", dtype=types.INT32, ndim=1)
+        images = fn.slice(images, start=start, shape=[size, size], axis_names="HW", out_of_bounds_policy="pad")
     elif kind.resize_window:
         start, end = (fn.external_source(name=name, dtype=types.FLOAT, ndim=1) for name in ("start", "end"))
         images = fn.resize(
@@ -213,6 +222,4 @@ def _graph(kind: Augmentation, constants: tuple[list[float], list[float]], size:
         )
     mirror = fn.external_source(name="flips", dtype=types.INT32, ndim=0) if flips else 0
     mean, std = constants
-    return fn.crop_mirror_normalize(
-        images, mirror=mirror, mean=mean, std=std, dtype=types.FLOAT, output_layout="CHW", **crop
-    )
+    return fn.crop_mirror_normalize(images, mirror=mirror, mean=mean, std=std, dtype=types.FLOAT, output_layout="CHW")
