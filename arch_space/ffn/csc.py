@@ -78,7 +78,9 @@ class CSCConfig:
         )
 
     def build(self, dim: int, dropout: float) -> nn.Module:
-        """(B, T, D) -> (B, T, D). Raises ValueError for a fan-in that does not fit the number of units."""
+        """(B, T, D) -> (B, T, D). Raises ValueError for a fan-in above the number of units, for a chain too large to be
+        multiplied out, and for what the partner refuses.
+        """
         self._check_fit(dim)
         chain = CSC(dim, self.hidden, self.fanin, dropout)
         partner = self._partner()
@@ -190,11 +192,11 @@ class CyclicChain(nn.Module):
 
     def matrix(self) -> Tensor:
         """The chain multiplied out: (n_out, n_in)."""
-        count, units, fanin = self.weight.shape
-        ways = self.weight[0].T  # (F^l, N): ways[c, i] is M[i, c], with which unit i reads input (i + c) mod N
-        for level in range(1, count):
-            reads = torch.stack(cyclic_reads(ways, fanin, fanin**level))
-            ways = (reads * self.weight[level].T.unsqueeze(1)).flatten(0, 1)
+        _, units, fanin = self.weight.shape
+        first, *others = self.weight.unbind()
+        ways = first.T  # (F^l, N): ways[c, i] is M[i, c], with which unit i reads input (i + c) mod N
+        for level, weight in enumerate(others, start=1):
+            ways = (cyclic_shifts(ways, fanin, fanin**level) * weight.T.unsqueeze(1)).flatten(0, 1)
         by_offset = fold(ways.T, units)
         # row i, read from offset -i on: in two copies side by side, that is N + k - i, a step of 2N - 1 from row to row
         twice = torch.cat((by_offset, by_offset), dim=1).flatten()
@@ -238,6 +240,18 @@ def cyclic_reads(x: Tensor, fanin: int, stride: int) -> list[Tensor]:
     units = x.shape[-1]
     extended = extend(x, units + (fanin - 1) * stride)
     return [extended[..., j * stride : j * stride + units] for j in range(fanin)]
+
+
+def cyclic_shifts(x: Tensor, fanin: int, stride: int) -> Tensor:
+    """x (..., N) -> (F, ..., N), copy j having x[(i + j stride) mod N] at place i.
+
+    By doubling: some log2 F small kernels forward and as many backward, where F views need three each for their gradients.
+    """
+    shifts = x.unsqueeze(0)
+    while (made := len(shifts)) < fanin:
+        more = shifts if 2 * made <= fanin else shifts[: fanin - made]
+        shifts = torch.cat((shifts, more.roll(-made * stride, dims=-1)))
+    return shifts
 
 
 def extend(x: Tensor, length: int) -> Tensor:
