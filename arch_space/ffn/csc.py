@@ -15,10 +15,10 @@ built with its defaults and side by side, is added.
 
 - Training form (`forward`): without non-linearity between, the chain is one matrix, and it is multiplied out once for all
   tokens: M_l[i, c], the weight with which unit i of layer l reads input (i + c) mod N, is, for c = j F^l + c', the product
-  w_l[i, j] M_{l-1}[(i + j F^l) mod N, c']: strided views and a batched multiply, N F^l numbers for layer l, nothing summed.
-  One dense product then serves all tokens. On a GPU a sparse layer moves a token's N numbers in and out of memory for F
-  multiply-adds each, 2 L times, and so takes longer than the dense product, which moves them once and runs on the matrix
-  units; with 66,560 tokens for N = 512 units, multiplying out costs next to nothing.
+  w_l[i, j] M_{l-1}[(i + j F^l) mod N, c']: cyclic shifts and a batched multiply, N F^(l+1) numbers for layer l, nothing
+  summed where N = F^L. One dense product then serves all tokens. Layer after layer, a token's N numbers would go through
+  memory 2 L times a chain for 2 F operations each, which a GPU does at a small part of its speed; the dense product takes
+  them through once, on the matrix units, and multiplying out costs no more with 66,560 tokens than with one.
 - Sparse form (`forward_conditional`, the form `conditional`, though nothing in it depends on the input): layer after layer
   over strided views of the tokens, 2 L N F multiply-adds each. Same values.
 
