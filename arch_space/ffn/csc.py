@@ -9,16 +9,19 @@ without non-linearity between them and with one bias at the end:
     fold      y[o] = bias[o] + sum over the units i with i mod n_out = o, u_L[i]    o = 0 .. n_out-1
 
 The offsets j F^l are the digits of 0 .. F^L-1 to base F, so every unit of the last layer reads every input: by one way
-each where N = F^L, by more elsewhere (the last layers then wrap around, and links may coincide: their weights add).
+each where N = F^L, by one or more elsewhere (the last layers then wrap around, and links may coincide: their weights add).
 The feed-forward is y = dropout(CSC(dropout(gelu(CSC(x))))), D to H and H to D. In mode `mix` the output of another kind,
 built with its defaults and side by side, is added.
 
 - Training form (`forward`): without non-linearity between, the chain is one matrix, and it is multiplied out once for all
-  tokens: M_l[i, c], the weight with which unit i of layer l reads input (i + c) mod N, is, for c = j F^l + c', the product
-  w_l[i, j] M_{l-1}[(i + j F^l) mod N, c']: cyclic shifts and a batched multiply, N F^(l+1) numbers for layer l, nothing
-  summed where N = F^L. One dense product then serves all tokens. Layer after layer, a token's N numbers would go through
-  memory 2 L times a chain for 2 F operations each, which a GPU does at a small part of its speed; the dense product takes
-  them through once, on the matrix units, and multiplying out costs no more with 66,560 tokens than with one.
+  tokens. M_l[i, c], the weight with which unit i of layer l reads input (i + c) mod N, is
+
+      M_0[i, c] = w_0[i, c]        M_l[i, j F^l + c'] = w_l[i, j] M_{l-1}[(i + j F^l) mod N, c']        c' = 0 .. F^l-1
+
+  by cyclic shifts and a batched multiply: N F^(l+1) numbers for layer l, nothing summed where N = F^L. One dense product
+  then serves all tokens. Layer after layer, a token's N numbers would go through memory 2 L times a chain for 2 F
+  operations each, which a GPU does at a small part of its speed; the dense product takes them through once, on the matrix
+  units, and multiplying out costs no more with 66,560 tokens than with one.
 - Sparse form (`forward_conditional`, the form `conditional`, though nothing in it depends on the input): layer after layer
   over strided views of the tokens, 2 L N F multiply-adds each. Same values.
 
