@@ -19,8 +19,8 @@ built with its defaults and side by side, is added.
       M_0[i, c] = w_0[i, c]        M_l[i, j F^l + c'] = w_l[i, j] M_{l-1}[(i + j F^l) mod N, c']        c' = 0 .. F^l-1
 
   by cyclic shifts and a batched multiply: N F^(l+1) numbers for layer l, nothing summed where N = F^L. One dense product
-  then serves all tokens. Layer after layer, a token's N numbers would go through memory 2 L times a chain for 2 F
-  operations each, which a GPU does at a small part of its speed; the dense product takes them through once, on the matrix
+  then serves all tokens. Layer after layer, a token's N numbers would go through memory L times a chain for F
+  multiply-adds each, which a GPU does at a small part of its speed; the dense product takes them through once, on the matrix
   units, and multiplying out costs no more with 66,560 tokens than with one.
 - Sparse form (`forward_conditional`, the form `conditional`, though nothing in it depends on the input): layer after layer
   over strided views of the tokens, 2 L N F multiply-adds each. Same values.
