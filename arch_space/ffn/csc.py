@@ -9,16 +9,19 @@ without non-linearity between them and with one bias at the end:
     fold      y[o] = bias[o] + sum over the units i with i mod n_out = o, u_L[i]    o = 0 .. n_out-1
 
 The offsets j F^l are the digits of 0 .. F^L-1 to base F, so every unit of the last layer reads every input: by one way
-each where N = F^L, by more elsewhere (the last layers then wrap around, and links may coincide: their weights add).
+each where N = F^L, by one or more elsewhere (the last layers then wrap around, and links may coincide: their weights add).
 The feed-forward is y = dropout(CSC(dropout(gelu(CSC(x))))), D to H and H to D. In mode `mix` the output of another kind,
 built with its defaults and side by side, is added.
 
 - Training form (`forward`): without non-linearity between, the chain is one matrix, and it is multiplied out once for all
-  tokens: M_l[i, c], the weight with which unit i of layer l reads input (i + c) mod N, is, for c = j F^l + c', the product
-  w_l[i, j] M_{l-1}[(i + j F^l) mod N, c']: strided views and a batched multiply, N F^l numbers for layer l, nothing summed.
-  One dense product then serves all tokens. On a GPU a sparse layer moves a token's N numbers in and out of memory for F
-  multiply-adds each, 2 L times, and so takes longer than the dense product, which moves them once and runs on the matrix
-  units; with 66,560 tokens for N = 512 units, multiplying out costs next to nothing.
+  tokens. M_l[i, c], the weight with which unit i of layer l reads input (i + c) mod N, is
+
+      M_0[i, c] = w_0[i, c]        M_l[i, j F^l + c'] = w_l[i, j] M_{l-1}[(i + j F^l) mod N, c']        c' = 0 .. F^l-1
+
+  by cyclic shifts and a batched multiply: N F^(l+1) numbers for layer l, nothing summed where N = F^L. One dense product
+  then serves all tokens. Layer after layer, a token's N numbers would go through memory L times a chain for F
+  multiply-adds each, which a GPU does at a small part of its speed; the dense product takes them through once, on the matrix
+  units, and multiplying out costs no more with 66,560 tokens than with one.
 - Sparse form (`forward_conditional`, the form `conditional`, though nothing in it depends on the input): layer after layer
   over strided views of the tokens, 2 L N F multiply-adds each. Same values.
 
@@ -78,7 +81,9 @@ class CSCConfig:
         )
 
     def build(self, dim: int, dropout: float) -> nn.Module:
-        """(B, T, D) -> (B, T, D). Raises ValueError for a fan-in that does not fit the number of units."""
+        """(B, T, D) -> (B, T, D). Raises ValueError for a fan-in above the number of units, for a chain too large to be
+        multiplied out, and for what the partner refuses.
+        """
         self._check_fit(dim)
         chain = CSC(dim, self.hidden, self.fanin, dropout)
         partner = self._partner()
@@ -190,11 +195,11 @@ class CyclicChain(nn.Module):
 
     def matrix(self) -> Tensor:
         """The chain multiplied out: (n_out, n_in)."""
-        count, units, fanin = self.weight.shape
-        ways = self.weight[0].T  # (F^l, N): ways[c, i] is M[i, c], with which unit i reads input (i + c) mod N
-        for level in range(1, count):
-            reads = torch.stack(cyclic_reads(ways, fanin, fanin**level))
-            ways = (reads * self.weight[level].T.unsqueeze(1)).flatten(0, 1)
+        _, units, fanin = self.weight.shape
+        first, *others = self.weight.unbind()
+        ways = first.T  # (F^l, N): ways[c, i] is M[i, c], with which unit i reads input (i + c) mod N
+        for level, weight in enumerate(others, start=1):
+            ways = (cyclic_shifts(ways, fanin, fanin**level) * weight.T.unsqueeze(1)).flatten(0, 1)
         by_offset = fold(ways.T, units)
         # row i, read from offset -i on: in two copies side by side, that is N + k - i, a step of 2N - 1 from row to row
         twice = torch.cat((by_offset, by_offset), dim=1).flatten()
@@ -238,6 +243,18 @@ def cyclic_reads(x: Tensor, fanin: int, stride: int) -> list[Tensor]:
     units = x.shape[-1]
     extended = extend(x, units + (fanin - 1) * stride)
     return [extended[..., j * stride : j * stride + units] for j in range(fanin)]
+
+
+def cyclic_shifts(x: Tensor, fanin: int, stride: int) -> Tensor:
+    """x (..., N) -> (F, ..., N), copy j having x[(i + j stride) mod N] at place i.
+
+    By doubling: some log2 F small kernels forward and as many backward, where F views need three each for their gradients.
+    """
+    shifts = x.unsqueeze(0)
+    while (made := len(shifts)) < fanin:
+        more = shifts if 2 * made <= fanin else shifts[: fanin - made]
+        shifts = torch.cat((shifts, more.roll(-made * stride, dims=-1)))
+    return shifts
 
 
 def extend(x: Tensor, length: int) -> Tensor:

@@ -67,7 +67,11 @@ class FlatConfig:
         )
 
     def build(self, dim: int, dropout: float) -> nn.Module:
-        """(B, T, D) -> (B, T, D), without dropout, as in the other trees. Raises ValueError for D = 1."""
+        """(B, T, D) -> (B, T, D), no dropout, as in other trees. Raises ValueError for D = 1, which has no level."""
+        if dim < 2:
+            raise ValueError(
+                f'"dim" must be at least 2 for the feed-forward kind flat, so that a path exists, but got {dim}.'
+            )
         return Flat(dim, self.hidden, self.dense_rows)
 
     def parameters(self, dim: int) -> int:
@@ -108,10 +112,6 @@ class Flat(nn.Module):
 
     def __init__(self, dim: int, hidden: int, dense_rows: int) -> None:
         super().__init__()
-        if dim < 2:
-            raise ValueError(
-                f'"dim" must be at least 2 for the feed-forward kind flat, so that a path exists, but got {dim}.'
-            )
         m_in, m_out = levels_for(dim), levels_for(hidden)
         self.trees = 1
         self.leaf_count = 2 ** (m_in - 1)

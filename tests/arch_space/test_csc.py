@@ -262,6 +262,12 @@ def test_a_fan_in_above_the_number_of_units_is_refused_at_build_and_in_the_price
         cost(ModelConfig(dim=16, ffn=CSCConfig(fanin=17, hidden=8)))
 
 
+def test_what_the_partner_refuses_a_mix_refuses() -> None:
+    assert CSCConfig(partner="flat").build(1, 0.0)
+    with pytest.raises(ValueError, match='"dim" must be at least 2 for the feed-forward kind flat'):
+        CSCConfig(mode="mix", partner="flat").build(1, 0.0)
+
+
 @pytest.mark.parametrize("wrong", [{"fanin": 1024, "hidden": 1025}, {"hidden": 1_048_576}])
 def test_a_chain_that_is_too_large_to_be_multiplied_out_is_refused_before_memory_is_taken(
     wrong: dict[str, int],

@@ -129,6 +129,15 @@ def test_no_parameter_is_without_dimension_because_deepspeed_refuses_those(kind:
 
 
 @every_kind
+def test_what_a_module_says_about_its_parameters_names_parameters_of_its_own(kind: str) -> None:
+    for config in configs(kind):
+        for part in config.build(DIM, 0.0).modules():
+            own = {name for name, _ in part.named_parameters()}
+            for attribute in ("idle_parameters", "no_weight_decay", "no_muon", "stacked_weights"):
+                assert set(getattr(part, attribute, ())) <= own, f"{attribute} of {type(part).__name__}"
+
+
+@every_kind
 def test_the_config_survives_the_flat_dictionary_also_as_text(kind: str) -> None:
     for config in configs(kind):
         flat = {f"ffn.{kind}.{field}": value for field, value in to_flat(config).items()}

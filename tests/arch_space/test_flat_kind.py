@@ -184,3 +184,5 @@ def test_sizes_that_make_no_tree_are_refused(wrong: dict[str, int]) -> None:
 def test_a_model_one_wide_is_refused_because_no_sign_could_choose() -> None:
     with pytest.raises(ValueError, match='"dim" must be at least 2 for the feed-forward kind flat'):
         cost(ModelConfig(dim=1, ffn=FlatConfig()))
+    with pytest.raises(ValueError, match='"dim" must be at least 2 for the feed-forward kind flat'):
+        FlatConfig().build(1, 0.0)
