@@ -218,7 +218,7 @@ class FFFSoft(nn.Module):
 
     def forward_conditional(self, x: Tensor) -> Tensor:
         """Conditional form: (..., D) -> (..., D), reading d gates and one leaf of a tree for a token."""
-        parts = x.flatten(0, -2).split(max(1, GATHERED // (self.trees * self.leaf_width * x.shape[-1])))
+        parts = x.reshape(-1, x.shape[-1]).split(max(1, GATHERED // (self.trees * self.leaf_width * x.shape[-1])))
         y = torch.cat([self._visit(part) for part in parts]).view_as(x)
         return y if self.dense is None else y + self.dense(x)
 

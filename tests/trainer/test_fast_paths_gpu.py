@@ -77,7 +77,24 @@ def test_rates_by_tree_level_are_recorded_with_the_step(tmp_path, optimizer):
     assert one_rate != recorded
 
 
-@pytest.mark.parametrize("flat", [{}, {"ffn": "fff", "ffn.fff.depth": 3, "ffn.fff.trees": 2, "layout": "pair"}])
+SOFT = {"ffn": "fff_soft", "ffn.fff_soft.depth": 3, "ffn.fff_soft.leaf_width": 8}
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_a_recorded_step_adds_up_the_auxiliary_losses_that_the_called_one_adds_up(tmp_path, accumulation):
+    config = config_of(accumulation=accumulation, dropout=0.1, **SOFT)
+    _, recorded = curve(config, tmp_path / "recorded")
+    _, called = curve(config, tmp_path / "called", graphed=False)
+    assert recorded["auxiliary_loss"] == pytest.approx(called["auxiliary_loss"], rel=0.02)
+    trial = Trial(config, tmp_path / "held", device=GPU, threads=1)
+    next(trial.reports())
+    assert trial._step.refused is None
+    trial.close()
+
+
+@pytest.mark.parametrize(
+    "flat", [{}, {"ffn": "fff", "ffn.fff.depth": 3, "ffn.fff.trees": 2, "layout": "pair"}, {**SOFT, "layout": "pair"}]
+)
 def test_compiled_blocks_learn_what_eager_ones_learn(tmp_path, flat, monkeypatch):
     monkeypatch.setattr(compiled, "REPAYS", 1)
     config = config_of(dropout=0.0, **flat)
