@@ -23,7 +23,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.evaluation import autocast
 from trainer.input_pipeline import Batch, EvalLoader
 
 PROBE = 256
@@ -105,11 +104,16 @@ class Diagnostics:
         leaves: dict[str, Tensor] = {}
         wanted = [parameter for pairs in self._levels.values() for parameter, _ in pairs]
         with _as_evaluated(self._model), _inputs_seen(self._trees, leaves), torch.enable_grad():
-            with autocast(self._device, self._precision):
+            with self._autocast():
                 logits = self._model(self._probe.images)
             loss = F.cross_entropy(logits.float(), self._probe.labels)
             found = iter(torch.autograd.grad(loss, wanted, materialize_grads=True) if wanted else ())
         return leaves, {name: [next(found) for _ in pairs] for name, pairs in self._levels.items()}
+
+    def _autocast(self) -> torch.autocast:
+        """As in training, but without its cache: torch before 2.13 may hand `forward` what `leaves` cast without gradient."""
+        low = self._precision == "bf16"
+        return torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=low, cache_enabled=False)
 
     def _norms(self, name: str, gradients: list[Tensor]) -> Tensor:
         """(levels,) float64, over all rows of a level and all parameters together."""
