@@ -111,7 +111,7 @@ class Diagnostics:
         return leaves, {name: [next(found) for _ in pairs] for name, pairs in self._levels.items()}
 
     def _autocast(self) -> torch.autocast:
-        """As in training, but without its cache: torch before 2.13 may hand `forward` what `leaves` cast without gradient."""
+        """As in training, but without its cache: torch 2.11 may hand `forward` what `leaves` cast without gradient."""
         low = self._precision == "bf16"
         return torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=low, cache_enabled=False)
 
