@@ -169,6 +169,32 @@ def test_gradients_in_bfloat16_are_those_of_a_pass_that_looks_at_no_leaves():
     assert said["gradient_norm_by_level"][0] == pytest.approx(torch.cat(parts).norm().item(), rel=1e-5)
 
 
+class Mixture(FFF):
+    """Trained as a mixture of its two leaves, weighted by a sigmoid gate; evaluated by the gate's hard choice."""
+
+    executions = ("dense", "soft")
+
+    def forward(self, x):
+        z = F.linear(x, self.in_weight, self.in_bias)
+        right = z[..., :1].sigmoid() if self.execution == "soft" else (z[..., :1] > 0).to(z.dtype)
+        return z[..., 1:2] * (1 - right) * self.out_weight[1] + z[..., 2:] * right * self.out_weight[2]
+
+
+@pytest.mark.parametrize("execution", ["dense", "soft"])
+def test_gates_that_learn_from_a_mixture_have_their_gradient_and_afterwards_the_form_that_they_had(execution):
+    model, probe = model_and_probe()
+    model.block.second = tree = Mixture(6, 1, 1, 0)
+    initialise(model, 0)
+    tree.execution = execution
+    said = Diagnostics(model, {"block.second": tree}, probe, "fp32", {}).measure(histogram=False)
+    assert tree.execution == execution
+    tree.execution = "soft"
+    F.cross_entropy(model(probe.images), probe.labels).backward()
+    gate = torch.cat((tree.in_weight.grad[0], tree.in_bias.grad[:1])).norm().item()
+    assert gate > 0
+    assert said["gradient_norm_by_level"][0] == pytest.approx(gate, rel=1e-5)
+
+
 def test_compiled_blocks_are_measured_eager_and_stay_compiled(monkeypatch):
     model, probe = model_and_probe()
     expected = diagnostics_of(model, probe).measure(histogram=True)
