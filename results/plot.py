@@ -19,6 +19,7 @@ from matplotlib.transforms import ScaledTranslation
 from results.cli import DEFAULT_STORAGE, run
 from results.errors import InputError
 from results.frames import Frames, load
+from results.leaf_use import leaf_use_picture
 from results.statistics import accuracy_error, t_interval
 from results.table import COMPLETE, variants
 from results.text import plain
@@ -194,13 +195,16 @@ def _thousands(value: float, position: object) -> str:
 
 
 EXAMPLES = """\
-A picture of a search: all validation curves with rungs, and accuracy against parameters with intervals.
+A picture of a search: all validation curves with rungs, and accuracy against parameters with intervals. Or of one trial
+whose feed-forward parts are trees: how evenly they use their leaves.
 
 Examples:
 
   python -m results.plot quickstart-1
 
   python -m results.plot baseline-1 -o baseline.png
+
+  python -m results.plot --leaf-use quickstart-1.7
 """
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
@@ -209,15 +213,31 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 @app.command(help=EXAMPLES)
 def main(
     search: Annotated[str | None, typer.Argument(help="A search's id. Default: the latest.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The PNG. Default: SEARCH.png here.")] = None,
+    leaf_use: Annotated[
+        str | None, typer.Option(metavar="TRIAL", help="The leaves of this trial's trees instead.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The PNG. Default: SEARCH.png or TRIAL-leaves.png here.")
+    ] = None,
     storage: Annotated[str, typer.Option(help="Where the results are.")] = DEFAULT_STORAGE,
 ) -> None:
     frames = load(storage)
+    if search is not None and leaf_use is not None:
+        raise InputError(f'"--leaf-use" must be given without a search, but got {search!r} and {leaf_use!r}.')
+    if leaf_use is not None:
+        path = _picture(output or Path(f"{leaf_use}-leaves.png"))
+        typer.echo(f"Picture: {leaf_use_picture(frames, leaf_use, path)}")
+        return
     if search is None:
         if frames.searches.empty:
             raise InputError("There is no search yet; run one with: python -m search.run")
         search = str(frames.searches["id"].iloc[-1])
-    path = output or Path(f"{search}.png")
+    path = _picture(output or Path(f"{search}.png"))
+    typer.echo(f"Picture: {search_picture(frames, search, path)}")
+
+
+def _picture(path: Path) -> Path:
+    """The path, where a picture can be written there. Raises InputError where it cannot."""
     if not path.parent.is_dir():
         raise InputError(f"The folder {path.parent} does not exist; make it, or name another file.")
     kinds = FigureCanvasAgg.get_supported_filetypes()
@@ -225,7 +245,7 @@ def main(
         raise InputError(
             f"The picture must be a file that ends in .png (or {', '.join(sorted(kinds))}), but got {path}."
         )
-    typer.echo(f"Picture: {search_picture(frames, search, path)}")
+    return path
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ class EpochRow:
     val_seconds: float
     images_per_second: float
     extra: dict[str, Any] = field(default_factory=dict)
+    """What some epochs have: `compiled`, and `trees` as in `trainer/diagnostics.py`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -106,6 +106,8 @@ CASES = [
     ("trainer.run", "ffn=fff_soft ffn.fff_soft.leaf_width=0", '"ffn.fff_soft.leaf_width" must be at least 1'),
     ("trainer.run", "ffn=fff_soft ffn.fff_soft.balance_weight=-1", '"ffn.fff_soft.balance_weight" must be at least 0'),
     ("trainer.run", "--threads 0", '"--threads" must be from 1'),
+    ("trainer.run", "ffn=fff ffn.fff.level_lr_ratio=0.5 optimizer=muon", "(optimizer=muon, level_lr_ratio=0.5)"),
+    ("trainer.run", "ffn=fff ffn.fff.level_lr_ratio=0", '"ffn.fff.level_lr_ratio" must be at least 0.01, but got 0.0'),
     ("trainer.evaluate", "single-1.2", "Unknown trial 'single-1.2'; did you mean 'single-1.1'"),
     ("trainer.evaluate", "half.pt", "damaged or not a checkpoint"),
     ("trainer.evaluate", "words.pt", "damaged or not a checkpoint"),
@@ -137,6 +139,9 @@ CASES = [
     ("results.show", "--storage sqlite:///none.db", "There is no database at"),
     ("results.plot", "nothing-1", "Unknown search"),
     ("results.plot", "single-1 -o no/such/picture.png", "does not exist"),
+    ("results.plot", "--leaf-use single-1.9", "Unknown trial 'single-1.9'; did you mean 'single-1.1'"),
+    ("results.plot", "--leaf-use single-1.1", "Trial single-1.1 has no count of its leaves"),
+    ("results.plot", "single-1 --leaf-use single-1.1", '"--leaf-use" must be given without a search'),
 ]
 
 

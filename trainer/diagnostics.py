@@ -23,7 +23,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.evaluation import autocast
 from trainer.input_pipeline import Batch, EvalLoader
 
 PROBE = 256
@@ -104,12 +103,17 @@ class Diagnostics:
         """The leaf of each input in each tree, and the gradients of the parameters that have levels."""
         leaves: dict[str, Tensor] = {}
         wanted = [parameter for pairs in self._levels.values() for parameter, _ in pairs]
-        with _as_evaluated(self._model), _inputs_seen(self._trees, leaves), torch.enable_grad():
-            with autocast(self._device, self._precision):
+        with _probing(self._model, self._trees), _inputs_seen(self._trees, leaves), torch.enable_grad():
+            with self._autocast():
                 logits = self._model(self._probe.images)
             loss = F.cross_entropy(logits.float(), self._probe.labels)
             found = iter(torch.autograd.grad(loss, wanted, materialize_grads=True) if wanted else ())
         return leaves, {name: [next(found) for _ in pairs] for name, pairs in self._levels.items()}
+
+    def _autocast(self) -> torch.autocast:
+        """As in training, but without its cache: torch 2.11 may hand `forward` what `leaves` cast without gradient."""
+        low = self._precision == "bf16"
+        return torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=low, cache_enabled=False)
 
     def _norms(self, name: str, gradients: list[Tensor]) -> Tensor:
         """(levels,) float64, over all rows of a level and all parameters together."""
@@ -146,14 +150,22 @@ class Diagnostics:
 
 
 @contextmanager
-def _as_evaluated(model: nn.Module) -> Iterator[None]:
-    """In evaluation mode, and eager where blocks are compiled: the probe's shape is worth no compilation."""
+def _probing(model: nn.Module, trees: dict[str, Any]) -> Iterator[None]:
+    """In evaluation mode, and eager where blocks are compiled: the probe's shape is worth no compilation.
+
+    A tree that is trained as a mixture of its leaves computes it here, too: the hard choice gives its gates no gradient.
+    """
     was_training = model.training
+    soft = {tree: tree.execution for tree in trees.values() if "soft" in getattr(tree, "executions", ())}
     model.eval()
+    for tree in soft:
+        tree.execution = "soft"
     try:
         with torch.compiler.set_stance("force_eager"):
             yield
     finally:
+        for tree, execution in soft.items():
+            tree.execution = execution
         model.train(was_training)
 
 

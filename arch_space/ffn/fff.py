@@ -176,7 +176,7 @@ class FFF(nn.Module):
         trees = z.unflatten(-1, (self.trees, self.nodes))
         node = torch.ones_like(trees[..., :1], dtype=torch.long)  # so that the children of n are 2n and 2n + 1
         for _ in range(self.depth):
-            node = 2 * node + (trees.gather(-1, node - 1) > 0)
+            node = torch.add(trees.gather(-1, node - 1) > 0, node, alpha=2)  # 2 node + step in one kernel
         return node
 
     @torch.no_grad()

@@ -144,6 +144,57 @@ def test_measuring_leaves_gradients_modes_weights_and_random_numbers_as_they_wer
     assert not any(module._forward_pre_hooks for module in model.modules())
 
 
+class Straight(FFF):
+    """A tree whose forward takes its weight as it is, so that autocast may remember the weight's cast."""
+
+    def forward(self, x):
+        z = F.linear(x, self.in_weight, self.in_bias)
+        return torch.matmul(F.gelu(z) * self.path_mask(z), self.out_weight)
+
+
+def test_gradients_in_bfloat16_are_those_of_a_pass_that_looks_at_no_leaves():
+    """Autocast may remember a cast that was made for the leaves, without gradient, and so cut the gradient off."""
+    model, probe = model_and_probe()
+    model.block.first = Straight(6, 3, 2, 0)
+    initialise(model, 0)
+    trees = {"block.first": model.block.first}
+    said = Diagnostics(model, trees, probe, "bf16", {}).measure(histogram=False)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = model(probe.images)
+    F.cross_entropy(logits.float(), probe.labels).backward()
+    tree = model.block.first
+    root = [row for row in range(len(tree.in_bias)) if row % tree.nodes == 0]
+    parts = [parameter.grad[root].flatten() for parameter in (tree.in_weight, tree.in_bias, tree.out_weight)]
+    assert parts[0].norm() > 0
+    assert said["gradient_norm_by_level"][0] == pytest.approx(torch.cat(parts).norm().item(), rel=1e-5)
+
+
+class Mixture(FFF):
+    """Trained as a mixture of its two leaves, weighted by a sigmoid gate; evaluated by the gate's hard choice."""
+
+    executions = ("dense", "soft")
+
+    def forward(self, x):
+        z = F.linear(x, self.in_weight, self.in_bias)
+        right = z[..., :1].sigmoid() if self.execution == "soft" else (z[..., :1] > 0).to(z.dtype)
+        return z[..., 1:2] * (1 - right) * self.out_weight[1] + z[..., 2:] * right * self.out_weight[2]
+
+
+@pytest.mark.parametrize("execution", ["dense", "soft"])
+def test_gates_that_learn_from_a_mixture_have_their_gradient_and_afterwards_the_form_that_they_had(execution):
+    model, probe = model_and_probe()
+    model.block.second = tree = Mixture(6, 1, 1, 0)
+    initialise(model, 0)
+    tree.execution = execution
+    said = Diagnostics(model, {"block.second": tree}, probe, "fp32", {}).measure(histogram=False)
+    assert tree.execution == execution
+    tree.execution = "soft"
+    F.cross_entropy(model(probe.images), probe.labels).backward()
+    gate = torch.cat((tree.in_weight.grad[0], tree.in_bias.grad[:1])).norm().item()
+    assert gate > 0
+    assert said["gradient_norm_by_level"][0] == pytest.approx(gate, rel=1e-5)
+
+
 def test_compiled_blocks_are_measured_eager_and_stay_compiled(monkeypatch):
     model, probe = model_and_probe()
     expected = diagnostics_of(model, probe).measure(histogram=True)
