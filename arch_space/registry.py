@@ -39,7 +39,8 @@ class FeedForwardConfig(Protocol):
         """A module (B, T, dim) -> (B, T, dim). Modules that own parameters have `reset_parameters()`.
 
         It may declare `idle_parameters: frozenset[str]`, its own parameters that a gradient may not reach, and
-        `forward_conditional(x)`, the form that computes only what an input visits.
+        `forward_conditional(x)`, the form that computes only what an input visits. It may add to the training loss
+        (`arch_space.auxiliary`) and list several forms for inference (`arch_space.execution`).
         """
         ...
 

@@ -1,4 +1,4 @@
-"""What an epoch reports beside the columns that all kinds share: auxiliary losses, accuracy in other execution forms."""
+"""Execution forms and auxiliary losses, as an epoch reports them and an evaluation compares them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,24 @@ from collections.abc import Callable
 
 from torch import nn
 
-from arch_space.execution import executing, reported_executions
+from arch_space.execution import executing, executions_of, reported_executions
+from results.errors import InputError
 from trainer.evaluation import Evaluation
 from trainer.step import EngineStep
+
+
+def forms_to_compare(model: nn.Module, wanted: str | None) -> tuple[str | None, ...]:
+    """The default form, then `wanted` if it is another; (None,) for a model without forms.
+
+    Raises:
+        InputError: the model has no form of that name.
+    """
+    forms = executions_of(model)
+    if wanted is not None and wanted not in forms:
+        known = f"must be one of {', '.join(forms)}" if forms else "can be chosen only for a kind that has several"
+        raise InputError(f"--execution {known}, but got {wanted!r}; leave it out for the form that was trained.")
+    default = forms[0] if forms else None
+    return (default,) if wanted in (None, default) else (default, wanted)
 
 
 def mean_auxiliary_loss(step: EngineStep, micro_batches: int) -> dict[str, float]:

@@ -124,6 +124,7 @@ GATHERED = 2**24
 class FFFSoft(nn.Module):
     """The trees. Start: as torch's Linears; a leaf's way out within +-(w P)^-1/2, as P trees are summed."""
 
+    no_weight_decay = frozenset({"out_bias"})
     executions = ("dense", "conditional", "soft")
     reported_executions = ("soft",)
 
@@ -140,6 +141,7 @@ class FFFSoft(nn.Module):
         self.out_weight = nn.Parameter(torch.empty(rows, dim))
         self.out_bias = nn.Parameter(torch.empty(config.leaves, dim))
         self.dense = DenseRows(dim, config.dense_rows) if config.dense_rows else None
+        self.stacked_weights = {"in_weight": config.leaves, "out_weight": config.leaves}
         self.execution = self.executions[0]
         self.auxiliary_loss: Tensor | None = None
         self.reset_parameters()
@@ -216,7 +218,7 @@ class FFFSoft(nn.Module):
 
     def forward_conditional(self, x: Tensor) -> Tensor:
         """Conditional form: (..., D) -> (..., D), reading d gates and one leaf of a tree for a token."""
-        parts = x.flatten(0, -2).split(max(1, GATHERED // (self.trees * self.leaf_width * x.shape[-1])))
+        parts = x.reshape(-1, x.shape[-1]).split(max(1, GATHERED // (self.trees * self.leaf_width * x.shape[-1])))
         y = torch.cat([self._visit(part) for part in parts]).view_as(x)
         return y if self.dense is None else y + self.dense(x)
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from arch_space.cost import cost
+from arch_space.execution import executions_of, set_execution
 from arch_space.flat import from_flat, to_flat
 from arch_space.initialise import initialise
 from arch_space.model import ModelConfig
@@ -98,6 +99,46 @@ def test_the_conditional_form_where_there_is_one_agrees_with_the_training_form(k
             assert config.macs_conditional(DIM, TOKENS) == config.macs(DIM, TOKENS), config
         else:
             torch.testing.assert_close(conditional(tokens()), module(tokens()))
+
+
+@every_kind
+def test_an_execution_form_holds_in_evaluation_alone_and_the_first_is_the_default(kind: str) -> None:
+    for config in configs(kind):
+        module = started(config)
+        forms = executions_of(module)
+        if not forms:
+            continue
+        trained = module(tokens())
+        default = module.eval()(tokens())
+        for form in forms:
+            set_execution(module, form)
+            torch.testing.assert_close(module.train()(tokens()), trained, rtol=0, atol=0)
+            output = module.eval()(tokens())
+            if form in ("dense", "conditional"):
+                torch.testing.assert_close(output, default)
+            assert form != "conditional" or torch.equal(output, module.forward_conditional(tokens())), config
+        assert started(config).execution == forms[0], config
+
+
+@every_kind
+def test_a_tree_tells_its_leaves_and_the_levels_of_its_rows(kind: str) -> None:
+    for config in configs(kind):
+        module = started(config)
+        seen: list[tuple[nn.Module, Tensor]] = []
+        for part in module.modules():
+            if all(hasattr(part, name) for name in ("trees", "leaf_count", "leaves", "levels")):
+                part.register_forward_pre_hook(lambda tree, args, seen=seen: seen.append((tree, args[0])))
+        module(tokens())
+        for tree, x in seen:
+            leaves = tree.leaves(x)
+            assert leaves.dtype == torch.int64, config
+            assert leaves.shape == (*x.shape[:-1], tree.trees), config
+            assert 0 <= leaves.min() <= leaves.max() < tree.leaf_count, config
+            own = dict(tree.named_parameters(recurse=False))
+            for name, rows in tree.levels().items():
+                assert rows.dtype == torch.int64, f"{name} of {config}"
+                assert rows.shape == own[name].shape[:1], f"{name} of {config}"
+                assert rows.min() >= 0, f"{name} of {config}"
 
 
 @every_kind

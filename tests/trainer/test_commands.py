@@ -124,6 +124,34 @@ def test_a_killed_trial_goes_on_with_the_same_command_and_its_curve_is_that_of_a
 
 
 @pytest.mark.slow
+def test_an_evaluation_by_another_form_says_how_many_images_and_paths_differ(place):
+    place.run(
+        "trainer.run", *(key for key in KEYS if "ffn" not in key), "ffn=fff_soft", "ffn.fff_soft.depth=2",
+        "ffn.fff_soft.leaf_width=4", "epochs=2", "--threads", "1",
+    )  # fmt: skip
+    row = place.row()
+    answers = {
+        form: json.loads(place.run("trainer.evaluate", "single-1.1", "--execution", form, "--json").splitlines()[-1])
+        for form in ("dense", "conditional", "soft")
+    }
+    assert {form: answer["execution"] for form, answer in answers.items()} == {form: form for form in answers}
+    assert answers["dense"]["loss"] == row.val_loss
+    assert answers["conditional"]["loss"] == pytest.approx(row.val_loss, rel=1e-5)
+    assert answers["dense"]["predicted_differently"] == answers["conditional"]["predicted_differently"] == 0
+    assert answers["soft"]["predicted_differently"] > 0
+    assert answers["conditional"]["turned_paths"]["paths"] == 179 * 5
+    assert answers["conditional"]["turned_paths"]["whole_model"] < 0.01  # in fp32
+    printed = place.run("trainer.evaluate", "single-1.1", "--execution", "soft")
+    differing = answers["soft"]["predicted_differently"]
+    assert f"Predicted differently by dense and by soft: {differing} of {answers['soft']['images']} images" in printed
+    assert "Paths that fp32 turns against float64, in the first" in printed
+    assert "Stored for this checkpoint (by dense)" in printed
+    printed = place.run("trainer.evaluate", "single-1.1", "--execution", "sparse", code=2)
+    assert "--execution must be one of dense, conditional, soft, but got 'sparse'" in printed
+    assert "Traceback" not in printed
+
+
+@pytest.mark.slow
 def test_reset_trains_the_same_trial_anew_and_keeps_the_former_row(trained):
     former = trained.row()
     printed = trained.train("epochs=3", "--reset")

@@ -41,8 +41,9 @@ def test_auxiliary_losses_are_minimised_with_the_loss_and_reported_beside_it(tmp
     data = cached_dataset("digits")
     model = config.model.build()
     initialise(model, config.seed)
-    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and not name.endswith("positions")]
-    rest = [p for name, p in model.named_parameters() if p.ndim < 2 or name.endswith("positions")]
+    exempt = ("positions", "out_bias")
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and not name.endswith(exempt)]
+    rest = [p for name, p in model.named_parameters() if p.ndim < 2 or name.endswith(exempt)]
     optimizer = torch.optim.AdamW([{"params": matrices}, {"params": rest, "weight_decay": 0.0}], weight_decay=0.05)
     steps = len(data.train) // config.batch_size
     loader = TrainLoader(
