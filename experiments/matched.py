@@ -21,8 +21,8 @@ def matched() -> Experiment:
         grid=[rated(shape) for shape in shapes],
         match=[
             Match(measure="parameters", target={"ffn": "mlp", "ffn.mlp.hidden": 256}),
-            Match(measure="neurons_used", target={"ffn": "mlp", "ffn.mlp.hidden": 32}),
-            Match(measure="macs_conditional", target={"ffn": "mlp", "ffn.mlp.hidden": 32}),
+            Match(measure="neurons_used", target={"ffn": "mlp", "ffn.mlp.hidden": 24}),
+            Match(measure="macs_conditional", target={"ffn": "mlp", "ffn.mlp.hidden": 24}),
         ],
         seeds=(0, 1, 2),
     )

@@ -58,12 +58,13 @@ def variants(frames: Frames, search_id: str, *, everything: bool = False) -> Tab
     varying = [key for key in keys if _varies(trials[key])]
     common = {key: trials[key].iloc[0] for key in keys if key not in varying} if len(trials) else {}
 
-    trials = trials.assign(**{CHECKSUM: _checksums(trials)})
+    trials = by_match(trials.assign(**{CHECKSUM: _checksums(trials)}), {search_id: settings})
+    names = ["variant", CHECKSUM, *([MATCH] if MATCH in trials else [])]
     rows = [
         {**_row(group, planned), **{key: group[key].iloc[0] for key in varying}}
-        for _, group in trials.groupby(["variant", CHECKSUM], sort=False)
+        for _, group in trials.groupby(names, sort=False)
     ]
-    table = pd.DataFrame(by_match(rows, settings))
+    table = pd.DataFrame(rows)
     if len(table):
         table = _ranked(table)
     hidden = 0
@@ -103,7 +104,8 @@ def _row(group: pd.DataFrame, planned: int) -> dict[str, Any]:
     return {
         "variant": group["variant"].iloc[0],
         "trials": [str(name) for name in group["id"]],
-        "protocol": tuple(str(group[key].iloc[0]) for key in (*PROTOCOL, CHECKSUM) if key in group),
+        "protocol": tuple(str(group[key].iloc[0]) for key in (*PROTOCOL, CHECKSUM, MATCH) if key in group),
+        **({MATCH: group[MATCH].iloc[0]} if MATCH in group else {}),
         "seeds": len(ended),
         "planned": planned,
         "complete": complete,
@@ -166,8 +168,7 @@ def _notes(table: pd.DataFrame, trials: pd.DataFrame, settings: dict[str, Any], 
     notes: list[str] = []
     if not len(table):
         return ["No trial has been started yet."]
-    if settings.get("match"):
-        notes += match_notes(settings, dict(zip(table[MATCH], table["group"], strict=True)))
+    notes += match_notes(settings, table)
     complete = trials[trials["status"].isin(COMPLETE)].drop_duplicates(["variant", CHECKSUM, "seed"], keep="last")
     groups = [list(map(float, group["val_acc"])) for _, group in complete.groupby(["variant", CHECKSUM])]
     if is_comparison:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from arch_space.flat import FieldError, convert
 from arch_space.space import Scope
@@ -138,8 +139,8 @@ class Experiment:
         """Epochs at which ASHA judges; none in a comparison."""
         return () if self.is_comparison else rungs(self.grace, self.reduction, self.epochs)
 
-    def with_fixed(self, fixed: Mapping[str, FlatValue]) -> Experiment:
-        """The experiment with keys fixed for every trial, as `--set KEY=VALUE` does.
+    def with_fixed(self, fixed: Mapping[str, FlatValue], **changes: Any) -> Experiment:
+        """The experiment with keys fixed for every trial, as `--set KEY=VALUE` does, and with other fields changed.
 
         Raises:
             InputError: a comparison's variants differ in that key.
@@ -150,7 +151,7 @@ class Experiment:
                     f"The variants of {self.name!r} differ in {key!r}, so it cannot be fixed; fix another key, or copy "
                     "the experiment's file and change its grid."
                 )
-        return replace(self, fixed={**self.fixed, **fixed})
+        return replace(self, fixed={**self.fixed, **fixed}, **changes)
 
 
 def comparison_plan(experiment: Experiment) -> list[Flat]:

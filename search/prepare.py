@@ -87,13 +87,12 @@ class Overrides:
         if self.epochs is not None:
             fixed["epochs"] = self.epochs
         check_keys(fixed)
-        changed = experiment.with_fixed(fixed)
         given = {
             name: getattr(self, name)
             for name in ("trials", "grace", "reduction", "search_seed", "seeds", "sampler", "pooled_rungs")
             if getattr(self, name) is not None
         }
-        return replace(changed, **given)
+        return experiment.with_fixed(fixed, **given)  # at once: a grace fits the epochs that are given with it
 
 
 def check_keys(fixed: Mapping[str, object]) -> None:

@@ -18,6 +18,20 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 TINY = ["data=digits", "patch=16", "dim=16", "depth=1", "heads=1", "batch_size=128", "epochs=1"]
 
 
+MATCHES = {
+    "wrong_measure": 'grid=[{}], match=Match(measure="neurons", target=8)',
+    "no_target": 'grid=[{}], match=Match(measure="macs", target=0)',
+    "loose": 'grid=[{}], match=Match(measure="macs", target=9, tolerance=1.5)',
+    "no_match": 'grid=[{}], match="parameters"',
+    "sampled": 'space=dict, match=Match(measure="macs", target=9)',
+    "too_small": 'grid=[{"ffn": "fff"}, {"ffn": "mlp"}], match=Match(measure="parameters", target=9)',
+    "undefined": 'grid=[{"ffn": "csc"}], match=Match(measure="neurons_used", target=9)',
+    "no_reference": 'grid=[{}], match=Match(measure="macs", target={"ffn": "mlp", "ffn.mlp.hiden": 8})',
+    "no_size": 'grid=[{}], match=Match(measure="neurons_used", target={"ffn": "csc"})',
+}
+"""Experiments with a match that cannot be."""
+
+
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory, digits):
     """A folder in which one small trial was really trained, with things beside it that cannot be used."""
@@ -43,6 +57,11 @@ def recorded(tmp_path_factory, digits):
     (folder / "words.safetensors").write_text("not images " * 100)
     (folder / "broken.py").write_text("def broken(:")
     (folder / "empty.py").write_text("x = 1")
+    for name, arguments in MATCHES.items():
+        (folder / f"{name}.py").write_text(
+            "from search.experiment import Experiment\nfrom search.match import Match\n\n\n"
+            f'def {name}():\n    """?"""\n    return Experiment({arguments})\n'
+        )
     for name in ("cats", "dogs"):
         (folder / "images" / name).mkdir(parents=True)
         (folder / "damaged" / name).mkdir(parents=True)
@@ -132,6 +151,23 @@ CASES = [
     ("trainer.dataset", "prepare mine --from damaged", "1.png"),
     ("trainer.dataset", "prepare mine", "--from"),
     ("trainer.dataset", "show nothing", "nothing"),
+    ("search.run", "wrong_measure.py", "Unknown measure of a match 'neurons'; did you mean 'neurons_used'"),
+    ("search.run", "no_target.py", 'The "target" of a match must be above 0, but got 0'),
+    ("search.run", "loose.py", 'The "tolerance" of a match must be from 0 to below 1, but got 1.5'),
+    ("search.run", "no_match.py", 'A "match" must be a Match(measure=..., target=...) or a list of them'),
+    ("search.run", "sampled.py", 'A "match" solves the widths of given variants, so it needs a "grid"'),
+    ("search.run", "too_small.py", "the nearest is mlp with hidden=1 comes to 1,537 (+1.7e+04 %)"),
+    ("search.run", "too_small.py --preview", "No variant of 'too_small' can be matched: parameters"),
+    ("search.run", "undefined.py", "the nearest is csc: its kind has no neurons_used"),
+    ("search.run", "no_reference.py", "Unknown key 'ffn.mlp.hiden'; did you mean 'ffn.mlp.hidden'"),
+    (
+        "search.run",
+        "no_size.py",
+        "The reference of a match must have neurons used by the feed-forward part, but csc has none",
+    ),
+    ("search.run", "csc --set data=digits --set dim=4 --set patch=16 --set ffn.csc.partner=none", "partner"),
+    ("search.run", "quickstart --set ffn=csc", "The space offers mlp, fff for 'ffn', but it is fixed to csc"),
+    ("trainer.run", "ffn=csc ffn.csc.fanin=600", '"ffn.csc.fanin" must be at most max(dim, hidden)'),
     ("arch_space.show", "ffn=ffff", "fff"),
     ("arch_space.show", "lr=1", "lr"),
     ("results.show", "single-2", "Unknown search 'single-2'; did you mean 'single-1'"),

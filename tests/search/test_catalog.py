@@ -5,6 +5,8 @@ import pytest
 from results.errors import InputError
 from search import catalog
 from search.experiment import Experiment, comparison_plan
+from search.match import size_of
+from search.prepare import Overrides
 from trainer.config import TrialConfig
 
 
@@ -84,3 +86,27 @@ def test_a_key_in_which_variants_differ_cannot_be_fixed():
 def test_budgets_out_of_range_are_refused(changes, sentence):
     with pytest.raises(InputError, match=sentence):
         Experiment(**{"space": lambda scope: {}, "base": {"epochs": 9}, **changes})
+
+
+def test_a_shorter_horizon_and_the_grace_that_fits_it_are_given_together():
+    experiment = catalog.load("search_all")
+    assert Overrides(epochs=1, grace=1).apply(experiment).rungs == ()
+    assert Overrides(epochs=90, grace=40).apply(experiment).rungs == (40,)
+    with pytest.raises(InputError, match=r'"grace" must be at most "epochs", but got \(grace=3, epochs=1\)'):
+        Overrides(epochs=1).apply(experiment)
+
+
+def test_there_is_an_experiment_for_each_idea_and_the_one_table_of_all():
+    assert {
+        "csc", "dense_rows", "dense_sizes", "fff_depth", "fff_fanout", "flat", "ideas", "level_rates", "matched", "pairs",
+        "rate_screen", "search_all", "soft_vs_hard",
+    } <= set(catalog.names())  # fmt: skip
+
+
+def test_a_pair_of_half_the_width_has_the_parameters_of_a_single_layer():
+    parameters = {}
+    for flat in comparison_plan(catalog.load("pairs")):
+        config = TrialConfig.from_flat(flat).model
+        parameters[config.layout, config.ffn.hidden] = size_of(config, "parameters")
+    for hidden in (64, 128, 256, 512):
+        assert parameters["pair", hidden // 2] == parameters["single", hidden] + 512, "a second output bias, no more"
