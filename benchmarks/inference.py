@@ -27,6 +27,7 @@ import typer
 from rich.console import Console
 from torch import Tensor, nn
 
+from arch_space.cost import cost
 from arch_space.ffn.mlp import MLPConfig
 from arch_space.vit_tiny import VitTiny
 from benchmarks.subjects import Subject, conditional_kinds, of_trial, trained_on_digits, untrained, with_ffn
@@ -91,8 +92,8 @@ def equal_layers(subject: Subject) -> dict[str, MLPConfig]:
     dim, ffn = subject.config.dim, subject.config.ffn
     hidden = max(1, round((ffn.parameters(dim) - dim) / (2 * dim + 1)))
     layers = {"equal parameters": MLPConfig(hidden=hidden)}
-    if ffn.neurons_used is not None:
-        layers["equal neurons"] = MLPConfig(hidden=ffn.neurons_used)
+    if (used := cost(subject.config).neurons_used) is not None:
+        layers["equal neurons"] = MLPConfig(hidden=used // subject.config.feed_forwards)
     return layers
 
 

@@ -2,9 +2,9 @@ from collections.abc import Iterator
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from arch_space.ffn.fff import FFF
+from arch_space.ffn.fff import FFFConfig
 from arch_space.initialise import initialise
 from search.timing import Row, Timing
 from trainer.evaluation import autocast
@@ -43,22 +43,22 @@ def rows() -> Iterator[Row]:
 
 
 def compare(depth: int, device: torch.device, *, dim: int, tokens: int, seconds: float = 0.5) -> Iterator[Row]:
-    module = FFF(dim, depth, trees=1, dense_rows=0)
+    config = FFFConfig(depth=depth)
+    module = config.build(dim, 0.0)
     initialise(module, 0)
     module.to(device).train()
     inputs = [batch.requires_grad_() for batch in distinct_inputs(tokens, dim, device)]
-    precision = PRECISION[device.type]
     calls = {form: partial(gradients, module, form) for form in ("masked", "gathered")}
-    with cpu_threads(1), autocast(device, precision):  # one thread is what a trial on a CPU has
+    with cpu_threads(1):  # one thread is what a trial on a CPU has
         spreads = time_calls(calls, inputs, device, seconds=seconds)
     for form, spread in spreads.items():
         low, high = spread.quartiles
         yield {
             "device": device.type,
-            "precision": precision,
+            "precision": PRECISION[device.type],
             "tokens": tokens,
             "depth": depth,
-            "nodes": module.nodes,
+            "nodes": config.nodes,
             "form": form,
             "milliseconds": 1e3 * spread.median,
             "low": 1e3 * low,
@@ -68,7 +68,8 @@ def compare(depth: int, device: torch.device, *, dim: int, tokens: int, seconds:
         }
 
 
-def gradients(module: FFF, form: str, x: Tensor) -> tuple[Tensor, ...]:
+def gradients(module: nn.Module, form: str, x: Tensor) -> tuple[Tensor, ...]:
     """Of a sum of squares by the input and all parameters, in their order."""
-    y = module(x) if form == "masked" else module.forward_conditional(x)
+    with autocast(x.device, PRECISION[x.device.type]):
+        y = module(x) if form == "masked" else module.forward_conditional(x)  # type: ignore[operator]
     return torch.autograd.grad(y.square().sum(), [x, *module.parameters()])

@@ -160,7 +160,7 @@ class _shown:  # noqa: N801  # used as a function that gives a context
 
     def _show(self) -> None:
         if self._live is not None:
-            self._live.update(_table(self._rows[-self._console.height + 4 :]), refresh=True)
+            self._live.update(_table(self._rows[-max(1, self._console.height - 4) :]), refresh=True)
         else:
             row = self._rows[-1]
             self._console.print("  ".join(f"{key} {_text(value)}" for key, value in row.items()), highlight=False)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from arch_space.ffn.fff import FFF
+from arch_space.ffn.fff import FFFConfig
 from arch_space.initialise import initialise
 from experiments.select_cpu import DEPTHS, compare, gradients
 from search import catalog
@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 @pytest.mark.parametrize("depth", [3, 6])
 def test_both_forms_give_the_gradients_of_the_same_function(depth):
-    module = FFF(16, depth, trees=1, dense_rows=0)
+    module = FFFConfig(depth=depth).build(16, 0.0)
     initialise(module, 0)
     module.double()
     x = distinct_inputs(64, 16, CPU, torch.float64)[0].requires_grad_()
