@@ -280,6 +280,13 @@ def search(changes: dict[str, Any], epochs: int) -> Iterator[Row]:
         }
 
 
+def inference(changes: dict[str, Any], epochs: int) -> Iterator[Row]:
+    """Dense against conditional execution at inference, every token another, beside dense layers; epochs unused."""
+    from benchmarks.inference import of_kinds
+
+    return of_kinds(changes)
+
+
 SUITE: dict[str, Callable[[dict[str, Any], int], Iterator[Row]]] = {
-    each.__name__: each for each in (epoch, profile, loader, kinds, optimizers, start, accuracy, search)
+    each.__name__: each for each in (epoch, profile, loader, kinds, optimizers, start, accuracy, search, inference)
 }

@@ -6,7 +6,7 @@ def fast() -> Experiment:
     return Experiment(
         base={
             "data": "cifar10",
-            "epochs": 60,
+            "epochs": 75,
             "batch_size": 1024,
             "optimizer": "muon",
             "lr": 6e-3,

@@ -14,6 +14,7 @@ from types import ModuleType
 
 from results.errors import InputError
 from search.experiment import Experiment
+from search.timing import Timing
 
 
 def names() -> list[str]:
@@ -22,6 +23,18 @@ def names() -> list[str]:
 
 
 def load(name_or_path: str) -> Experiment:
+    """As `find`, for what trains.
+
+    Raises:
+        InputError: also for a timing.
+    """
+    found = find(name_or_path)
+    if isinstance(found, Timing):
+        raise InputError(f"{found.name!r} times and trains nothing, so it has no trials; name another experiment.")
+    return found
+
+
+def find(name_or_path: str) -> Experiment | Timing:
     """The experiment of that name, or in that file: what the function with the file's name returns.
 
     Raises:
@@ -43,7 +56,7 @@ def load(name_or_path: str) -> Experiment:
     if not inspect.isfunction(function):
         raise InputError(f"The file {path} must define a function {path.stem}() that returns an Experiment.")
     experiment = _call(function, path)
-    if not isinstance(experiment, Experiment):
+    if not isinstance(experiment, Experiment | Timing):
         raise InputError(
             f"{path.stem}() in {path} must return an Experiment, but returned {type(experiment).__name__}."
         )

@@ -6,7 +6,7 @@ import errno
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ from search.prepare import (
 from search.preview import preview
 from search.resources import Resources, plan_resources
 from search.session import Session
+from search.timing import Timing
+from search.timing_run import print_preview, refuse_options, run_timing
 from trainer.resolve import discover_variants
 
 DEFAULT_EXPERIMENT = "quickstart"
@@ -70,7 +72,15 @@ def search(asked: Asked, console: Console) -> None:
         )
     if asked.preview and asked.resume is not None:
         raise InputError(f"--preview is of a new search, so it does not go with --resume {asked.resume}.")
-    new = _checked(asked) if asked.resume is None else None  # what is refused leaves no database behind
+    found = _found(asked)
+    if isinstance(found, Timing):
+        refuse_options(found, _options(asked))
+        if asked.preview:
+            print_preview(found, console)
+        else:
+            run_timing(found, asked.storage, console)
+        return
+    new = _checked(asked, found) if found is not None else None  # what is refused leaves no database behind
     if asked.preview and new is not None:
         with Store.open(asked.storage) as store:
             preview(store, new, asked.variants, console)
@@ -98,10 +108,32 @@ def search(asked: Asked, console: Console) -> None:
     _show_results(prepared.search_id, asked.storage, prepared.folder, console)
 
 
-def _checked(asked: Asked) -> Checked:
-    discover_variants(asked.variants)
-    source = asked.experiment if asked.experiment is not None else DEFAULT_EXPERIMENT
-    experiment = asked.overrides.apply(catalog.load(source))
+def _found(asked: Asked) -> Experiment | Timing | None:
+    """What was asked for; none for a search that goes on, whose experiment the store knows."""
+    if asked.resume is None:
+        discover_variants(asked.variants)
+        return catalog.find(_source(asked))
+    name = asked.resume.rpartition("-")[0]
+    found = catalog.find(name) if name in catalog.names() else None
+    return found if isinstance(found, Timing) else None  # which no store knows
+
+
+def _source(asked: Asked) -> str:
+    return asked.experiment if asked.experiment is not None else DEFAULT_EXPERIMENT
+
+
+def _options(asked: Asked) -> dict[str, object]:
+    """All options that only trials have, with what was given for them."""
+    spelled = {"search_seed": "--seed", "fixed": "--set", "time_budget_seconds": "--time-budget", "tags": "--tag"}
+    everywhere = ("experiment", "overrides", "preview", "storage", "dashboard")
+    values = {field.name: getattr(asked.overrides, field.name) for field in fields(asked.overrides)}
+    values |= {field.name: getattr(asked, field.name) for field in fields(asked) if field.name not in everywhere}
+    return {spelled.get(name, "--" + name.replace("_", "-")): value for name, value in values.items()}
+
+
+def _checked(asked: Asked, found: Experiment) -> Checked:
+    source = _source(asked)
+    experiment = asked.overrides.apply(found)
     resources = _resources(asked, experiment)
     if source.endswith(".py"):
         source = str(Path(source).resolve())
@@ -265,13 +297,16 @@ def list_experiments(console: Console) -> None:
     """Every experiment's name and question."""
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for name in catalog.names():
-        table.add_row(Text(name, style="bold"), Text(catalog.load(name).question))
+        table.add_row(Text(name, style="bold"), Text(catalog.find(name).question))
     console.print(table)
 
 
 def show_experiment(name: str, console: Console) -> None:
     """An experiment's question, what it samples or compares, and its budget."""
-    experiment = catalog.load(name)
+    experiment = catalog.find(name)
+    if isinstance(experiment, Timing):
+        print_preview(experiment, console)
+        return
     check_keys(experiment.base)
     console.print(Text(experiment.question, style="bold"))
     if experiment.is_comparison:

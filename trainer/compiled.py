@@ -10,6 +10,7 @@ at the end of each epoch.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -21,10 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from arch_space.auxiliary import with_auxiliary
-from arch_space.execution import executing, reported_executions
 from arch_space.registry import FFN
 from trainer.evaluation import EVALUATION_BATCH, autocast
 from trainer.fingerprint import source_hash, variant_source
@@ -37,8 +37,6 @@ SHAPES = 256
 REPAYS = 400_000
 """Images still to be trained for which compiled code is taken up: loading it and recording the step anew cost 2 s, and
 compiled vit_tiny trains 0.1 million images in 1.0 s where eager takes 1.5 s (H100, results/LOG.md)."""
-COMPILE_THREADS = "4"
-"""Of each process that compiles a region: a region has some twenty kernels."""
 STALE_SECONDS = 300
 """Age at which a note that another process compiles is no longer believed."""
 
@@ -122,7 +120,10 @@ class Compilation:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=Path(__file__).resolve().parent.parent,
-            env={**os.environ, "TORCHINDUCTOR_COMPILE_THREADS": COMPILE_THREADS},
+            env={
+                **os.environ,
+                "TORCHINDUCTOR_COMPILE_THREADS": str(max(2, (os.cpu_count() or 1) // len(self._regions))),
+            },
             start_new_session=True,  # Ctrl-C is the trial's: half-made code would help nobody
         )
 
@@ -147,26 +148,64 @@ def _note(key: str, region: int, what: str) -> Path:
     return Path(cache_dir()) / "arbor" / f"{key}.{region}.{what}"
 
 
-def compile_to_disk(config: TrialConfig, region: int) -> None:
-    """Train one step and evaluate one batch of random images, that region compiled, which leaves its code on disk."""
+def compile_to_disk(config: TrialConfig, region: int) -> dict[str, float]:
+    """Run one of the region's modules forward and backward as in training, and forward as in evaluation.
+
+    That leaves its code on disk. Nothing else of the model is compiled, and only what leads to the region is run, without
+    gradient: several of these beside a trial must fit on its card. Returns the seconds of its stages.
+    """
     device = torch.device("cuda", 0)
+    began = time.perf_counter()
+    seconds: dict[str, float] = {}
+
+    def note(stage: str) -> None:
+        torch.cuda.synchronize()
+        seconds[stage] = round(time.perf_counter() - began - sum(seconds.values()), 1)
+
     model = config.model.build().to(device)
-    torch._dynamo.config.recompile_limit = SHAPES
-    for module in distinct_regions(model)[region]:
-        module.compile(dynamic=False)
-    shape = (3, config.model.image_size, config.model.image_size)
-    model.train()
+    module = distinct_regions(model)[region][0]
+    size = config.model.image_size
+    images = torch.randn(config.micro_batch, 3, size, size, device=device)
+    reached = _input_of(module, model, images, config)
+    x = reached.clone().requires_grad_(reached.data_ptr() != images.data_ptr())
+    module.compile(dynamic=False)
+    note("eager up to it")
     with autocast(device, config.precision):
-        logits = model(torch.randn(config.micro_batch, *shape, device=device))
-    with_auxiliary(logits.float().logsumexp(dim=1).mean(), model).backward()
+        y = module(x)
+    note("forward")
+    with_auxiliary(y.float().mean(), module).backward()
+    note("backward")
     model.eval()
-    images = torch.randn(EVALUATION_BATCH, *shape, device=device)
     with torch.no_grad(), autocast(device, config.precision):
-        model(images)
-        for form in reported_executions(model):
-            with executing(model, form):
-                model(images)
-    torch.cuda.synchronize()
+        module(_input_of(module, model, torch.randn(EVALUATION_BATCH, 3, size, size, device=device), config))
+    note("evaluation")
+    return seconds
+
+
+class _ReachedError(Exception):
+    """The forward pass has come to the module that was asked for."""
+
+
+def _input_of(module: nn.Module, model: nn.Module, images: Tensor, config: TrialConfig) -> Tensor:
+    """What `module` is given when `model` is called on the images; nothing behind it is computed."""
+    seen: list[Tensor] = []
+
+    def stop(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        seen.append(inputs[0])
+        raise _ReachedError
+
+    handle = module.register_forward_pre_hook(stop)
+    try:
+        with (
+            contextlib.suppress(_ReachedError),
+            torch.compiler.set_stance("force_eager"),
+            torch.no_grad(),
+            autocast(images.device, config.precision),
+        ):
+            model(images)
+    finally:
+        handle.remove()
+    return seen[0]
 
 
 def _compile_and_note(config: TrialConfig, region: int) -> None:
@@ -174,10 +213,10 @@ def _compile_and_note(config: TrialConfig, region: int) -> None:
     key = _key(config)
     ready = _note(key, region, "ready")
     try:
-        compile_to_disk(config, region)
+        seconds = compile_to_disk(config, region)
         ready.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=ready.parent, delete=False) as file:
-            file.write(b"compiled code for these shapes is in this folder\n")
+        with tempfile.NamedTemporaryFile("w", dir=ready.parent, delete=False) as file:
+            json.dump({"compiled in": seconds}, file)
         os.replace(file.name, ready)
     finally:
         _note(key, region, "claimed").unlink(missing_ok=True)

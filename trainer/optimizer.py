@@ -60,11 +60,13 @@ def _plain_optimizer(model: nn.Module, config: TrialConfig, device: torch.device
 
 def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """The learning rate of the next step, for all groups; without waiting for the GPU."""
+    filled: set[int] = set()  # groups share a tensor until a checkpoint was loaded, and every launch costs the host
     for group in optimizer.param_groups:
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(lr)
-        else:
+        if not isinstance(group["lr"], Tensor):
             group["lr"] = lr
+        elif id(group["lr"]) not in filled:
+            group["lr"].fill_(lr)
+            filled.add(id(group["lr"]))
 
 
 def _named(model: nn.Module, attribute: str) -> set[str]:
