@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from trainer.input_pipeline import Batch
+if TYPE_CHECKING:
+    from trainer.input_pipeline import Batch
 
 EVALUATION_BATCH = 1000
 """Images per forward pass of an evaluation; one number everywhere, so that a reported loss is the stored one."""

@@ -79,34 +79,39 @@ class Trial:
         set_determinism(config.deterministic)
         self.dataset = dataset if dataset is not None else cached_dataset(config.data)
 
+        # what a compiler chooses by timing it may choose differently tomorrow
+        wanted = device.type == "cuda" and config.compile and not config.deterministic
+        self._compilation = Compilation(config, wanted=wanted)
+        self._compiled = False
+        self.steps_an_epoch = steps_per_epoch(len(self.dataset.train), config.batch_size)
+        self.history: list[Report] = []
+        resumes = (folder / checkpoint.LAST).exists()
+        if not resumes:
+            self._compilation.start_beside(self._images_left)  # first: it takes as long as all that follows
+
         model = config.model.build()
         initialise(model, config.seed)
-        self.steps_an_epoch = steps_per_epoch(len(self.dataset.train), config.batch_size)
         self._factor = factor_by_step(config, self.steps_an_epoch)
         self._engine = build_engine(model, config, device)
         self._model, self._optimizer = model, self._engine.optimizer
         self._writer = Writer(device)
         torch.manual_seed(config.seed)  # dropout draws from here on
 
-        self.history: list[Report] = []
         self._best_epoch, self._best_acc = 0, -math.inf
         self._lowest_loss, self._lowest_epoch = math.inf, 0
         self._seconds_before = 0.0
         leaves: dict[str, torch.Tensor] = {}
-        if (folder / checkpoint.LAST).exists():
+        if resumes:
             leaves = self._resume(folder / checkpoint.LAST)
+            self._compilation.start_beside(self._images_left)
         checkpoint.remove_other_bests(folder, self._best_epoch)
 
-        on_gpu = device.type == "cuda"
-        # what a compiler chooses by timing it may choose differently tomorrow
-        wanted = on_gpu and config.compile and not config.deterministic
-        self._compilation = Compilation(config, wanted=wanted)
-        self._compiled = False
-        self._compilation.start_beside(self._images_left)
         self._engine_step = EngineStep(
             self._engine, smoothed_cross_entropy(config.label_smoothing), config.clip_norm, device
         )
-        self._step: EngineStep | GraphedStep = GraphedStep(self._engine_step) if on_gpu else self._engine_step
+        self._step: EngineStep | GraphedStep = (
+            GraphedStep(self._engine_step) if device.type == "cuda" else self._engine_step
+        )
 
         self.train_loader = TrainLoader(
             self.dataset.train,
@@ -221,7 +226,10 @@ class Trial:
 
     def _take_up_compiled(self) -> None:
         """Compiled blocks from this epoch on, where their code is there by now and the rest of the trial repays it."""
-        if self._compiled or not self._compilation.repays(self._images_left):
+        if self._compiled:
+            return
+        if not self._compilation.repays(self._images_left):
+            self._compilation.trained_eagerly(self.steps_an_epoch * self.config.batch_size)  # the epoch that follows
             return
         compile_regions(self._model)
         self._compilation.taken_up()
@@ -244,7 +252,10 @@ class Trial:
         return self._engine_step.total
 
     def _evaluate(self, loader: EvalLoader) -> Evaluation:
-        return evaluate(self._model, loader, self.device, self.config.precision, whole_batches=self._compiled)
+        eager = self._compiled and not self._compilation.evaluates
+        with torch.compiler.set_stance("force_eager") if eager else contextlib.nullcontext():
+            whole = self._compiled and not eager
+            return evaluate(self._model, loader, self.device, self.config.precision, whole_batches=whole)
 
     def _eval_loader(self, split: Literal["val", "test"]) -> EvalLoader:
         return EvalLoader(

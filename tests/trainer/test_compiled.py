@@ -3,7 +3,8 @@
 import torch
 
 from arch_space.model import ModelConfig
-from trainer.compiled import _input_of, distinct_regions
+from trainer.compile_region import input_form
+from trainer.compiled import distinct_regions
 from trainer.config import TrialConfig
 
 SMALL = {"dim": 16, "heads": 1, "patch": 16, "dropout": 0.0, "precision": "fp32"}
@@ -17,15 +18,14 @@ def test_equal_blocks_are_one_region_and_the_last_block_is_another() -> None:
     assert last == [model.blocks[3]]
 
 
-def test_a_region_is_compiled_on_what_the_model_gives_it() -> None:
+def test_a_region_is_compiled_on_input_of_the_form_that_the_model_gives_it() -> None:
     config = TrialConfig.from_flat({**SMALL, "depth": 3})
-    model = config.model.build().eval()
-    images = torch.randn(2, 3, 32, 32)
-    seen = {}
-    for block in model.blocks:
-        block.register_forward_pre_hook(lambda module, inputs: seen.setdefault(module, inputs[0]))
-    model(images)
-    for regions in distinct_regions(model)[1:]:
-        assert torch.equal(_input_of(regions[0], model, images, config), seen[regions[0]])
-    assert _input_of(model.tokens, model, images, config) is images
-    assert all(len(block._forward_pre_hooks) == 1 for block in model.blocks)  # ours alone are left
+    model = config.model.build()
+    seen: dict[torch.nn.Module, torch.Tensor] = {}
+    for part in (model.tokens, *model.blocks):
+        part.register_forward_pre_hook(lambda module, inputs: seen.setdefault(module, inputs[0]))
+    model(torch.randn(2, 3, 32, 32))
+    for number, (first, *_) in enumerate(distinct_regions(model)):
+        form, real = input_form(config, number, 2, torch.device("cpu")), seen[first]
+        assert (form.shape, form.stride(), form.dtype) == (real.shape, real.stride(), real.dtype)
+        assert form.requires_grad == real.requires_grad == (number > 0)
