@@ -183,7 +183,7 @@ def test_what_cannot_meet_the_match_is_left_out_and_said_with_its_nearest_miss(h
     assert solved.grid == [{"ffn": "mlp", "ffn.mlp.hidden": 24}]
     printed = shown(matchings)
     assert "matched: parameters of the feed-forward part = 808 within 1 %, as mlp hidden=24" in printed
-    assert re.search(r"mlp +hidden=24 +808 +\+0\.00%", printed)
+    assert re.search(r"mlp +hidden=24 +808 +\+0\.00 %", printed)
     assert "left out: fff depth=6 with trees=1 comes to 4,191 (+419 %)" in printed
 
 
@@ -300,7 +300,7 @@ def test_the_preview_shows_the_solved_widths_first(place, monkeypatch):
     printed = CliRunner().invoke(app, [*arguments, "--storage", place.store.url], catch_exceptions=False).output
     first, second = printed.index("matched: parameters"), printed.index("matched: neurons used")
     assert first < second < printed.index("wall time")
-    assert re.search(r"fff depth=1 +trees=5 dense_rows=10 +815 +\+0\.87%", printed)
+    assert re.search(r"fff depth=1 +trees=5 dense_rows=10 +815 +\+0\.87 %", printed)
     assert "left out: fff depth=6 with trees=1" in printed
     assert "8 (4 variants x 2 seeds)" in printed
 
@@ -343,3 +343,10 @@ def record(store, search_id, config, accuracy):
         train_seconds=1.0, val_seconds=0.1, images_per_second=10.0,
     )  # fmt: skip
     store.commit_report(name, row, None, status="finished", wall_seconds=1.0, gpu_seconds=0.0)
+
+
+def test_an_experiment_s_matches_are_shown_before_it_is_run(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    printed = CliRunner().invoke(app, ["--show", "matched"], catch_exceptions=False).output
+    assert "matched: parameters of the feed-forward part = that of mlp hidden=256 within 1 %" in printed
+    assert "matched: neurons used by the feed-forward part = that of mlp hidden=24 within 1 %" in printed
