@@ -17,7 +17,7 @@ from arch_space.registry import FFN
 from results.errors import InputError
 from results.frames import load
 from results.rows import EpochRow
-from results.show import as_plain
+from results.show import app as show_app
 from results.store import Store
 from results.table import variants
 from search import catalog, measured
@@ -276,8 +276,7 @@ def test_the_table_ranks_each_match_for_itself_and_says_what_was_left_out(place,
         config = resolve(flat, on_gpu=False, header=header).to_flat()
         accuracy = 0.9 if config["ffn"] == "mlp" else 0.5 + number / 100
         record(place.store, prepared.search_id, config, accuracy)
-    frames = load(place.store.url)
-    table = variants(frames, prepared.search_id)
+    table = variants(load(place.store.url), prepared.search_id)
     assert [row["match"] for row in table.rows.to_dict("records")] == [
         "parameters = 808", "parameters = 808", "neurons_used = 24", "neurons_used = 24", "neurons_used = 24",
     ]  # fmt: skip
@@ -290,8 +289,8 @@ def test_the_table_ranks_each_match_for_itself_and_says_what_was_left_out(place,
     )
     assert table.notes[1] == "Group 2 is matched: neurons used by the feed-forward part = 24 within 1 %."
     assert "(pooled, 4 degrees of freedom)" in table.notes[2], "what stands in two groups counts once"
-    plain = as_plain(frames, prepared.search_id, table)
-    assert plain["variants"][0]["match"] == "parameters = 808"
+    printed = CliRunner().invoke(show_app, [prepared.search_id, "--json", "--storage", place.store.url])
+    assert json.loads(printed.stdout)["variants"][0]["match"] == "parameters = 808"
 
 
 def test_the_preview_shows_the_solved_widths_first(place, monkeypatch):
