@@ -58,13 +58,12 @@ def variants(frames: Frames, search_id: str, *, everything: bool = False) -> Tab
     varying = [key for key in keys if _varies(trials[key])]
     common = {key: trials[key].iloc[0] for key in keys if key not in varying} if len(trials) else {}
 
-    trials = by_match(trials.assign(**{CHECKSUM: _checksums(trials)}), {search_id: settings})
-    names = ["variant", CHECKSUM, *([MATCH] if MATCH in trials else [])]
+    trials = trials.assign(**{CHECKSUM: _checksums(trials)})
     rows = [
         {**_row(group, planned), **{key: group[key].iloc[0] for key in varying}}
-        for _, group in trials.groupby(names, sort=False)
+        for _, group in trials.groupby(["variant", CHECKSUM], sort=False)
     ]
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(by_match(rows, settings))
     if len(table):
         table = _ranked(table)
     hidden = 0
@@ -104,8 +103,7 @@ def _row(group: pd.DataFrame, planned: int) -> dict[str, Any]:
     return {
         "variant": group["variant"].iloc[0],
         "trials": [str(name) for name in group["id"]],
-        "protocol": tuple(str(group[key].iloc[0]) for key in (*PROTOCOL, CHECKSUM, MATCH) if key in group),
-        **({MATCH: group[MATCH].iloc[0]} if MATCH in group else {}),
+        "protocol": tuple(str(group[key].iloc[0]) for key in (*PROTOCOL, CHECKSUM) if key in group),
         "seeds": len(ended),
         "planned": planned,
         "complete": complete,
@@ -168,7 +166,8 @@ def _notes(table: pd.DataFrame, trials: pd.DataFrame, settings: dict[str, Any], 
     notes: list[str] = []
     if not len(table):
         return ["No trial has been started yet."]
-    notes += match_notes(settings, table)
+    if settings.get("match"):
+        notes += match_notes(settings, dict(zip(table[MATCH], table["group"], strict=True)))
     complete = trials[trials["status"].isin(COMPLETE)].drop_duplicates(["variant", CHECKSUM, "seed"], keep="last")
     groups = [list(map(float, group["val_acc"])) for _, group in complete.groupby(["variant", CHECKSUM])]
     if is_comparison:

@@ -318,7 +318,9 @@ def show_experiment(name: str, console: Console) -> None:
         )
     console.print(f"{budget}; up to {experiment.epochs} epochs", highlight=False, soft_wrap=True)
     for match in experiment.matches:
-        target = variant_words(match.target) if isinstance(match.target, Mapping) else f"{match.target:,.15g}"
+        target = (
+            f"that of {variant_words(match.target)}" if isinstance(match.target, Mapping) else f"{match.target:,.15g}"
+        )
         console.print(
             f"matched: {QUANTITIES[match.measure]} = {target} within {100 * match.tolerance:g} %",
             highlight=False,

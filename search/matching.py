@@ -193,7 +193,7 @@ def show(matchings: Sequence[Matching], console: Console) -> None:
                     Text(variant_words(each["asked"])),
                     widths or "as given",
                     f"{each['size']:,}",
-                    f"{each['deviation']:+.2%}",
+                    f"{100 * each['deviation']:+.2f} %",
                 )
         console.print(table)
         for each in plain["variants"]:

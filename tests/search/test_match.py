@@ -17,7 +17,7 @@ from arch_space.registry import FFN
 from results.errors import InputError
 from results.frames import load
 from results.rows import EpochRow
-from results.show import as_plain
+from results.show import app as show_app
 from results.store import Store
 from results.table import variants
 from search import catalog, measured
@@ -183,7 +183,7 @@ def test_what_cannot_meet_the_match_is_left_out_and_said_with_its_nearest_miss(h
     assert solved.grid == [{"ffn": "mlp", "ffn.mlp.hidden": 24}]
     printed = shown(matchings)
     assert "matched: parameters of the feed-forward part = 808 within 1 %, as mlp hidden=24" in printed
-    assert re.search(r"mlp +hidden=24 +808 +\+0\.00%", printed)
+    assert re.search(r"mlp +hidden=24 +808 +\+0\.00 %", printed)
     assert "left out: fff depth=6 with trees=1 comes to 4,191 (+419 %)" in printed
 
 
@@ -276,8 +276,7 @@ def test_the_table_ranks_each_match_for_itself_and_says_what_was_left_out(place,
         config = resolve(flat, on_gpu=False, header=header).to_flat()
         accuracy = 0.9 if config["ffn"] == "mlp" else 0.5 + number / 100
         record(place.store, prepared.search_id, config, accuracy)
-    frames = load(place.store.url)
-    table = variants(frames, prepared.search_id)
+    table = variants(load(place.store.url), prepared.search_id)
     assert [row["match"] for row in table.rows.to_dict("records")] == [
         "parameters = 808", "parameters = 808", "neurons_used = 24", "neurons_used = 24", "neurons_used = 24",
     ]  # fmt: skip
@@ -290,8 +289,8 @@ def test_the_table_ranks_each_match_for_itself_and_says_what_was_left_out(place,
     )
     assert table.notes[1] == "Group 2 is matched: neurons used by the feed-forward part = 24 within 1 %."
     assert "(pooled, 4 degrees of freedom)" in table.notes[2], "what stands in two groups counts once"
-    plain = as_plain(frames, prepared.search_id, table)
-    assert plain["variants"][0]["match"] == "parameters = 808"
+    printed = CliRunner().invoke(show_app, [prepared.search_id, "--json", "--storage", place.store.url])
+    assert json.loads(printed.stdout)["variants"][0]["match"] == "parameters = 808"
 
 
 def test_the_preview_shows_the_solved_widths_first(place, monkeypatch):
@@ -300,7 +299,7 @@ def test_the_preview_shows_the_solved_widths_first(place, monkeypatch):
     printed = CliRunner().invoke(app, [*arguments, "--storage", place.store.url], catch_exceptions=False).output
     first, second = printed.index("matched: parameters"), printed.index("matched: neurons used")
     assert first < second < printed.index("wall time")
-    assert re.search(r"fff depth=1 +trees=5 dense_rows=10 +815 +\+0\.87%", printed)
+    assert re.search(r"fff depth=1 +trees=5 dense_rows=10 +815 +\+0\.87 %", printed)
     assert "left out: fff depth=6 with trees=1" in printed
     assert "8 (4 variants x 2 seeds)" in printed
 
@@ -343,3 +342,10 @@ def record(store, search_id, config, accuracy):
         train_seconds=1.0, val_seconds=0.1, images_per_second=10.0,
     )  # fmt: skip
     store.commit_report(name, row, None, status="finished", wall_seconds=1.0, gpu_seconds=0.0)
+
+
+def test_an_experiment_s_matches_are_shown_before_it_is_run(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    printed = CliRunner().invoke(app, ["--show", "matched"], catch_exceptions=False).output
+    assert "matched: parameters of the feed-forward part = that of mlp hidden=256 within 1 %" in printed
+    assert "matched: neurons used by the feed-forward part = that of mlp hidden=24 within 1 %" in printed
