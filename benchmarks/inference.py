@@ -52,8 +52,10 @@ PLACE = ("part", "device", "threads", "tokens")
 
 def of_kinds(changes: Mapping[str, Any], **how: Any) -> Iterator[Row]:
     """The `figures` of every kind with a conditional form, or of the one that `changes` names, at the start of training."""
-    for kind, own in _by_kind(changes):
-        yield from figures(untrained(kind, own), **how)
+    for subject in [
+        untrained(kind, own) for kind, own in _by_kind(changes)
+    ]:  # all first: what is refused times nothing
+        yield from figures(subject, **how)
 
 
 @torch.inference_mode()
@@ -269,8 +271,12 @@ def _subjects(changes: dict[str, Any], trial: str | None, digits: int | None, st
         return
     if digits is not None and digits < 1:
         raise InputError(f'"--digits" must be at least 1 epoch, but got {digits}.')
+    started = [untrained(kind, own) for kind, own in _by_kind(changes)]  # all first: what is refused times nothing
+    if digits is None:
+        yield from started
+        return
     for kind, own in _by_kind(changes):
-        yield untrained(kind, own) if digits is None else trained_on_digits(kind, own, digits)
+        yield trained_on_digits(kind, own, digits)
 
 
 def _by_kind(changes: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
