@@ -9,7 +9,7 @@ the tree uses, which is the same arithmetic without a tree. `ffn=fff ffn.fff.dep
 Every row is one way to compute: a call's median in microseconds, `iqr` between the quartiles, and for the two forms how
 many times as fast they are as the others (`x dense` and so on). All take turns. `verdict` says where the conditional form
 loses: slower in at least three quarters of the turns; it is level where neither is. On a CPU `cpu_share` is this process's
-CPU time for each second on the clock: below 0.9 others held the cores, and nothing is judged.
+CPU time for each second on the clock: below 0.9 for each thread others held the cores, and nothing is judged.
 Weights and activations are fp32 on a CPU and bf16 on a GPU, in the whole model, too.
 """
 
@@ -45,7 +45,7 @@ GRAPHED = 65
 POOL = PATH_TOKENS = 4096
 """Tokens that calls on few of them go through before one comes again; those of which paths are compared."""
 FORMS = ("dense", "conditional")
-DISTURBED = "not judged: others held the cores"
+NOT_JUDGED = "not judged: the threads had"
 PLACE = ("part", "device", "threads", "tokens")
 """What rows that were timed in turn have in common."""
 
@@ -166,7 +166,8 @@ def _rows(
         if name in FORMS:
             row |= {f"x {other}": spread.times_as_fast(spreads[other]) for other in spreads if other != name}
         if name == "conditional":
-            row["verdict"] = DISTURBED if device.type == "cpu" and spread.disturbed else verdict(spreads)
+            alone = device.type == "cuda" or not spread.disturbed(where["threads"])
+            row["verdict"] = verdict(spreads) if alone else f"{NOT_JUDGED} {spread.cpu_share:.2f} of their cores"
         yield row
     if device.type == "cuda" and where["tokens"] <= GRAPHED and where["device"] != "cuda graph":
         graphs = {name: recorded(call, inputs[0]) for name, call in calls.items()}
@@ -308,7 +309,7 @@ def _print(row: Row, before: Row | None, console: Console) -> None:
     ratios = ", ".join(f"{row[key]:.2f} {key}" for key in row if key.startswith("x "))
     console.print(f"    {what:<40} {row['microseconds']:>13,.1f} us  iqr {row['iqr']:>11,.1f}  {ratios}".rstrip())
     if "verdict" in row:
-        console.print(f"      conditional {row['verdict']} (cpu share {row['cpu_share']:.2f})")
+        console.print(f"      conditional {row['verdict']}")
 
 
 if __name__ == "__main__":
