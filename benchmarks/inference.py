@@ -9,7 +9,7 @@ the tree uses, which is the same arithmetic without a tree. `ffn=fff ffn.fff.dep
 Every row is one way to compute: a call's median in microseconds, `iqr` between the quartiles, and for the two forms how
 many times as fast they are as the others (`x dense` and so on). All take turns. `verdict` says where the conditional form
 loses: slower in at least three quarters of the turns; it is level where neither is. On a CPU `cpu_share` is this process's
-CPU time for each second on the clock: below 0.9 others held the cores, and nothing is judged.
+CPU time for each second on the clock: below 0.9 for each thread others held the cores, and nothing is judged.
 Weights and activations are fp32 on a CPU and bf16 on a GPU, in the whole model, too.
 """
 
@@ -45,15 +45,17 @@ GRAPHED = 65
 POOL = PATH_TOKENS = 4096
 """Tokens that calls on few of them go through before one comes again; those of which paths are compared."""
 FORMS = ("dense", "conditional")
-DISTURBED = "not judged: others held the cores"
+NOT_JUDGED = "not judged: the threads had"
 PLACE = ("part", "device", "threads", "tokens")
 """What rows that were timed in turn have in common."""
 
 
 def of_kinds(changes: Mapping[str, Any], **how: Any) -> Iterator[Row]:
     """The `figures` of every kind with a conditional form, or of the one that `changes` names, at the start of training."""
-    for kind, own in _by_kind(changes):
-        yield from figures(untrained(kind, own), **how)
+    for subject in [
+        untrained(kind, own) for kind, own in _by_kind(changes)
+    ]:  # all first: what is refused times nothing
+        yield from figures(subject, **how)
 
 
 @torch.inference_mode()
@@ -164,7 +166,8 @@ def _rows(
         if name in FORMS:
             row |= {f"x {other}": spread.times_as_fast(spreads[other]) for other in spreads if other != name}
         if name == "conditional":
-            row["verdict"] = DISTURBED if device.type == "cpu" and spread.disturbed else verdict(spreads)
+            alone = device.type == "cuda" or not spread.disturbed(where["threads"])
+            row["verdict"] = verdict(spreads) if alone else f"{NOT_JUDGED} {spread.cpu_share:.2f} of their cores"
         yield row
     if device.type == "cuda" and where["tokens"] <= GRAPHED and where["device"] != "cuda graph":
         graphs = {name: recorded(call, inputs[0]) for name, call in calls.items()}
@@ -269,8 +272,12 @@ def _subjects(changes: dict[str, Any], trial: str | None, digits: int | None, st
         return
     if digits is not None and digits < 1:
         raise InputError(f'"--digits" must be at least 1 epoch, but got {digits}.')
+    started = [untrained(kind, own) for kind, own in _by_kind(changes)]  # all first: what is refused times nothing
+    if digits is None:
+        yield from started
+        return
     for kind, own in _by_kind(changes):
-        yield untrained(kind, own) if digits is None else trained_on_digits(kind, own, digits)
+        yield trained_on_digits(kind, own, digits)
 
 
 def _by_kind(changes: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -302,7 +309,7 @@ def _print(row: Row, before: Row | None, console: Console) -> None:
     ratios = ", ".join(f"{row[key]:.2f} {key}" for key in row if key.startswith("x "))
     console.print(f"    {what:<40} {row['microseconds']:>13,.1f} us  iqr {row['iqr']:>11,.1f}  {ratios}".rstrip())
     if "verdict" in row:
-        console.print(f"      conditional {row['verdict']} (cpu share {row['cpu_share']:.2f})")
+        console.print(f"      conditional {row['verdict']}")
 
 
 if __name__ == "__main__":

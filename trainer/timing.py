@@ -19,7 +19,7 @@ from trainer.stopwatch import Stopwatch
 LEAST, MOST = 5, 300
 """Intervals that are timed, however long or short one takes."""
 UNDISTURBED = 0.9
-"""The least `cpu_share` of a timing on a CPU that is believed."""
+"""The least share of their cores with which the threads of a timing on a CPU are believed."""
 INTERVAL_SECONDS = 2e-3
 """Calls that take less are timed several to an interval, which is then long beside the clock's own cost."""
 
@@ -30,12 +30,11 @@ class Spread:
 
     seconds: tuple[float, ...]
     cpu_share: float
-    """CPU seconds of this process for each second on the clock, meanwhile: what is below 1 on a CPU, others took."""
+    """CPU seconds of this process for each second on the clock, meanwhile: the cores that it had."""
 
-    @property
-    def disturbed(self) -> bool:
-        """Whether others held the cores for a part of the time that shows. Means little for a GPU, which is waited for."""
-        return self.cpu_share < UNDISTURBED
+    def disturbed(self, threads: int) -> bool:
+        """Whether so many threads had less than their cores; what they lacked, others mostly had. Not for a GPU's times."""
+        return self.cpu_share < UNDISTURBED * threads
 
     @property
     def median(self) -> float:

@@ -39,7 +39,13 @@ def test_calls_take_turns_and_each_gets_the_next_input():
 def test_a_process_that_waits_is_seen_as_disturbed():
     spreads = time_calls({"sleeps": lambda x: time.sleep(0.02)}, [torch.zeros(1)], CPU, seconds=0.1)
     assert spreads["sleeps"].cpu_share < 0.5
-    assert spreads["sleeps"].disturbed
+    assert spreads["sleeps"].disturbed(1)
+
+
+def test_two_threads_that_had_one_core_between_them_are_disturbed():
+    assert not Spread(seconds=(1.0,), cpu_share=0.97).disturbed(1)
+    assert Spread(seconds=(1.0,), cpu_share=1.0).disturbed(2)
+    assert not Spread(seconds=(1.0,), cpu_share=1.95).disturbed(2)
 
 
 def test_a_short_call_is_timed_many_to_an_interval():
