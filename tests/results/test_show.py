@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from results import plot, show
 from results.errors import InputError
 from results.frames import load
+from results.screen import print_search
 
 sys.path.insert(0, str(Path(__file__).parent))
 from recorded import new_store, search, trial
@@ -116,7 +117,7 @@ def test_bad_input_is_refused_in_one_sentence(folder, tmp_path, app, arguments, 
 @pytest.mark.parametrize("columns", [80, 100])
 def test_statuses_stay_whole_on_a_narrow_screen(folder, columns):
     screen = io.StringIO()
-    show.print_search(load(f"sqlite:///{folder}/arbor.db"), "toy-1", Console(width=columns, file=screen))
+    print_search(load(f"sqlite:///{folder}/arbor.db"), "toy-1", Console(width=columns, file=screen))
     rows = [line for line in screen.getvalue().splitlines() if "3/3" in line]
     assert len(rows) == 2
     assert all(line.rstrip().endswith(" finished") and len(line) <= columns for line in rows)
