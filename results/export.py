@@ -82,7 +82,10 @@ def write_latex(table: Table, path: Path) -> None:
     r"""A `tabular` for `\input`, with booktabs' rules; what its numbers can show stands above it as comments."""
     names = columns(table) if len(table.rows) else []
     lines = [f"% {line}" for line in _said(table)]
-    lines += [r"% needs \usepackage{booktabs}", f"\\begin{{tabular}}{{{''.join('l' if n in TEXT else 'r' for n in names)}}}"]
+    lines += [
+        r"% needs \usepackage{booktabs}",
+        f"\\begin{{tabular}}{{{''.join('l' if n in TEXT else 'r' for n in names)}}}",
+    ]
     lines += [r"\toprule", " & ".join(_latex(name) for name in names) + r" \\", r"\midrule"]
     last = last_of_best(table) if names else {}
     group = None

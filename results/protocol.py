@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+
 import pandas as pd
 
 from results.errors import InputError
@@ -26,7 +27,7 @@ def with_protocol(trials: pd.DataFrame) -> pd.DataFrame:
     trials = trials.assign(**{CHECKSUM: _checksums(trials), IMPORTED: formats.astype(str)})
     parts = [trials[part] if part in trials else pd.Series("", index=trials.index) for part in PARTS]
     texts = [part.map(lambda value: "" if missing(value) else short(value)) for part in parts]
-    return trials.assign(protocol=list(zip(*texts, strict=True)))
+    return trials.assign(protocol=pd.Series(zip(*texts, strict=True), index=trials.index, dtype=object))
 
 
 def _checksums(trials: pd.DataFrame) -> pd.Series:

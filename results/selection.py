@@ -45,7 +45,11 @@ def of_kinds(table: Table, kinds: Sequence[str]) -> Table:
     if not kinds:
         return table
     found: list[set[str]] = [
-        {str(row[key]) if key in row else str(table.common[key]) for key in KIND_KEYS if key in row or key in table.common}
+        {
+            str(row[key]) if key in row else str(table.common[key])
+            for key in KIND_KEYS
+            if key in row or key in table.common
+        }
         for row in table.rows.to_dict("records")
     ]
     for kind in kinds:

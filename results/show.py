@@ -69,10 +69,17 @@ def main(
         chosen = chosen[-1:]
     targets = [
         (path, write)
-        for path, write in ((csv, write_csv), (parquet, write_parquet), (latex, write_latex), (markdown, write_markdown))
+        for path, write in (
+            (csv, write_csv),
+            (parquet, write_parquet),
+            (latex, write_latex),
+            (markdown, write_markdown),
+        )
         if path is not None
     ]
-    table = variants(frames, chosen, everything=everything or as_json or csv is not None or parquet is not None, mix=mix)
+    table = variants(
+        frames, chosen, everything=everything or as_json or csv is not None or parquet is not None, mix=mix
+    )
     table = of_kinds(table, kind or [])
     for path, _ in targets:
         check_target(path)

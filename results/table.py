@@ -57,9 +57,7 @@ class Table:
     """Where there are several groups, in what the protocol of each differs from the others'."""
 
 
-def variants(
-    frames: Frames, search: str | Sequence[str], *, everything: bool = False, mix: bool = False
-) -> Table:
+def variants(frames: Frames, search: str | Sequence[str], *, everything: bool = False, mix: bool = False) -> Table:
     """The table of one search or of several; `mix` lets several differ in their protocol.
 
     Raises:

@@ -122,6 +122,8 @@ def test_mcnemar_worked_by_hand():
 
 
 def test_a_deviation_from_the_whole_table_detects_more_than_one_from_two_variants():
-    assert detectable_difference(0.5, 3, freedom=40) < detectable_difference(0.5, 3) == detectable_difference(
-        0.5, 3, freedom=4
+    assert (
+        detectable_difference(0.5, 3, freedom=40)
+        < detectable_difference(0.5, 3)
+        == detectable_difference(0.5, 3, freedom=4)
     )
