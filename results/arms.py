@@ -34,6 +34,8 @@ class Arm:
     """Its trials that ran to their end, a seed once, with their `protocol`."""
     trial: str | None
     """The one trial that was named, if one was."""
+    named: pd.DataFrame
+    """That trial, or all of `trials`; empty where it did not run to its end."""
     unfinished: str
     """Its status in words while it has no mean; else empty."""
     chosen: bool
@@ -93,7 +95,7 @@ def _arm(frames: Frames, name: str, search: str | None) -> Arm:
     if len(row):
         table = variants(frames, str(row["search_id"].iloc[0]), everything=True)
         arm = _of_variant(frames, table, str(row["variant"].iloc[0]), name)
-        return replace(arm, trial=name)
+        return replace(arm, trial=name, named=row[row["status"].isin(COMPLETE)])
     if name in set(frames.searches["id"]):
         return _best_of(frames, name)
     prefix, colon, rest = name.partition(":")
@@ -148,13 +150,15 @@ def _of_variant(frames: Frames, table: Table, variant: str, name: str) -> Arm:
     row = table.rows[table.rows["variant"] == variant].iloc[0]
     trials = with_protocol(frames.trials_of(table.searches[0]))
     own = measured(trials[trials["variant"] == variant])
+    ended = own[own["status"].isin(COMPLETE)]
     return Arm(
         name=name,
         search=table.searches[0],
         variant=variant,
         label=_label(row.to_dict(), table),
-        trials=own[own["status"].isin(COMPLETE)],
+        trials=ended,
         trial=None,
+        named=ended,
         unfinished="" if row["complete"] else str(row["status"]),
         chosen=False,
     )

@@ -52,8 +52,8 @@ def cells(row: Mapping[Any, Any], table: Table, last_of_best: Mapping[int, int])
         "neurons": amount(row["neurons_used"]),
         "MACs": amount(row["macs"]),
         "epochs": str(row["epochs_run"]) if row["epochs_run"] or not row["imported"] else "",
-        "GPU s": f"{row['gpu_seconds'] or row['wall_seconds']:,.0f}",
-        "wall s": f"{row['wall_seconds']:,.0f}",
+        "GPU s": _seconds(row, row["gpu_seconds"] or row["wall_seconds"]),
+        "wall s": _seconds(row, row["wall_seconds"]),
         "status": "imported" if row["imported"] else plain(row["status"]),
     }
 
@@ -79,6 +79,10 @@ def _value(row: Mapping[Any, Any]) -> str:
     if not value:
         return ""
     return _with_interval(row["val_acc"], row["interval"]) if row["complete"] else f"({value})"
+
+
+def _seconds(row: Mapping[Any, Any], seconds: float) -> str:
+    return f"{seconds:,.0f}" if seconds or not row["imported"] else ""
 
 
 def _with_interval(value: float, half: float) -> str:

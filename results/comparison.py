@@ -108,8 +108,8 @@ def compare(
     result = Comparison(metric=metric, split=split, margin=margin, spread=spread, pairs=compared, notes=[])
     if spread.freedom:
         result.notes.append(
-            f"The standard deviation between seeds is {100 * spread.deviation:.2f} points, pooled over the {pooled_over} "
-            f"variants of these searches that have several ({spread.freedom} degrees of freedom)."
+            f"The standard deviation between seeds is {100 * spread.deviation:.2f} points, pooled over every variant "
+            f"of these searches that has several ({pooled_over}; {spread.freedom} degrees of freedom)."
         )
     result.notes.extend([*_cautions(result), *_of_images(result, list(dict.fromkeys(refused)))])
     return result
@@ -166,8 +166,7 @@ def _images(a: Arm, b: Arm, split: str) -> tuple[list[ImageLevel], list[str]]:
     """The two trials that were named, or each pair of the two variants' trials with one seed; and why some are not there."""
     if a.is_imported or b.is_imported:
         return [], []
-    named = [arm.trials[arm.trials["id"] == arm.trial] if arm.trial else arm.trials for arm in (a, b)]
-    both = [(x, y) for _, x in named[0].iterrows() for _, y in named[1].iterrows()]
+    both = [(x, y) for _, x in a.named.iterrows() for _, y in b.named.iterrows()]
     if not (a.trial and b.trial):
         both = [(x, y) for x, y in both if x["seed"] == y["seed"]]
     found, refused = [], []

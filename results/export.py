@@ -68,9 +68,9 @@ def write_parquet(table: Table, path: Path) -> None:
     """The same with types."""
     rows = _flat(table)
     # a key with values of several types (a number, or the word none) has no Parquet type but text
-    nullable = {"rank", "top"}
-    mixed = {name: "string" for name in rows.columns if rows[name].map(type).nunique() > 1 and name not in nullable}
-    rows.astype({**mixed, "rank": "Int64", "top": "boolean"} if len(rows) else {}).to_parquet(path, index=False)
+    objects = [name for name in rows.columns if rows[name].dtype == object]
+    mixed = {name: "string" for name in objects if rows[name].map(type).nunique() > 1}
+    rows.astype(mixed).to_parquet(path, index=False)
 
 
 def _flat(table: Table) -> pd.DataFrame:

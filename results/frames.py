@@ -24,7 +24,7 @@ from results import schema
 from results.cli import DEFAULT_STORAGE
 from results.errors import InputError
 from results.ids import unknown
-from results.rows import DecisionRow, EpochRow, SearchRow, TrialRow
+from results.rows import UNKNOWN_SEED, DecisionRow, EpochRow, SearchRow, TrialRow
 from results.store import Store
 
 # Missing in every row, these would otherwise come as objects that know no mean.
@@ -80,13 +80,19 @@ def load(storage: str = DEFAULT_STORAGE) -> Frames:
     frame = _frame([_trial_values(row) for row in trials], list(TRIAL_COLUMNS))
     return Frames(
         searches=_frame([_values(row) for row in searches], [f.name for f in fields(SearchRow)]),
-        trials=frame.astype({BEST_TEST_ACC: "float64"}),
+        trials=_without_unknown_seeds(frame.astype({BEST_TEST_ACC: "float64"})),
         epochs=_frame(
             [{"trial_id": trial_id, **_values(row)} for trial_id, row in epochs],
             ["trial_id", *(f.name for f in fields(EpochRow))],
         ),
         decisions=_frame([_values(row) for row in decisions], [f.name for f in fields(DecisionRow)]),
     )
+
+
+def _without_unknown_seeds(trials: pd.DataFrame) -> pd.DataFrame:
+    """Imported trials whose seed nobody knows have none; where all are known, seeds stay plain integers."""
+    unknown_seeds = trials["seed"] == UNKNOWN_SEED
+    return trials.assign(seed=trials["seed"].astype("Int64").mask(unknown_seeds)) if unknown_seeds.any() else trials
 
 
 def _values(row: Any) -> dict[str, Any]:

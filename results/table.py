@@ -27,6 +27,7 @@ from results.text import missing
 COMPLETE = frozenset({"finished", "plateau"})
 """Statuses of a trial that ran to its end."""
 STOPPED_SHOWN = 5
+COUNTS = ("parameters", "neurons_used", "macs")
 LEVEL = 0.05
 """Below it, a corrected p tells two variants apart."""
 
@@ -201,7 +202,7 @@ def _protocols(trials: pd.DataFrame, groups: dict[tuple[str, ...], int]) -> list
 
 def _ranked(table: pd.DataFrame, spreads: dict[int, Spread]) -> pd.DataFrame:
     """Complete variants by validation accuracy at the last epoch, ranked within their group; then the others."""
-    table = table.assign(
+    table = table.astype({name: "Int64" for name in COUNTS if table[name].notna().any()}).assign(
         rank=pd.array([pd.NA] * len(table), dtype="Int64"),
         top=pd.array([pd.NA] * len(table), dtype="boolean"),
         p_best=math.nan,
@@ -225,4 +226,5 @@ def _ranked(table: pd.DataFrame, spreads: dict[int, Spread]) -> pd.DataFrame:
             table.loc[group.index, "top"] = pd.array([value >= LEVEL for value in p], dtype="boolean")
     order = list(in_order.index) + list(table[~done].index)
     result = table.loc[order].sort_values("group", kind="stable") if table["group"].nunique() > 1 else table.loc[order]
-    return result.reset_index(drop=True)
+    first = ["rank", "top", "p_best", "group"]
+    return result[[*first, *(name for name in result.columns if name not in first)]].reset_index(drop=True)

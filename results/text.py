@@ -35,11 +35,11 @@ def short(value: object) -> str:
 
 def percent(value: float, digits: int = 2) -> str:
     """A fraction as a percentage; nothing where it is missing."""
-    return "" if value is None or math.isnan(value) else f"{100 * value:.{digits}f}"
+    return "" if missing(value) else f"{100 * value:.{digits}f}"
 
 
 def amount(value: float) -> str:
     """A count with its thousands apart, or shortened to millions; nothing where it is missing."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if missing(value):
         return ""
     return f"{value / 1e6:.1f} M" if value >= 1e7 else f"{int(value):,}"
