@@ -69,7 +69,7 @@ def read_blocks(text: str) -> tuple[list[Block], list[Malformed]]:
             block = _block(begin, fields)
             (blocks if isinstance(block, Block) else malformed).append(block)  # type: ignore[arg-type]
 
-    for number, raw in enumerate(text.splitlines(), start=1):
+    for number, raw in enumerate(re.split(r"\r\n|\n|\r", text), start=1):  # not at a form feed, as splitlines would
         line = raw.strip()
         if line.startswith(BEGIN):
             end()
@@ -101,7 +101,7 @@ def _take(line: str, number: int, fields: dict[str, tuple[int, str]]) -> Malform
     return None
 
 
-class _Unreadable(ValueError):
+class _UnreadableError(ValueError):
     """A field that is not what it must be."""
 
     def __init__(self, line: int, reason: str) -> None:
@@ -116,7 +116,7 @@ def _block(begin: int, fields: Mapping[str, tuple[int, str]]) -> Block | Malform
         parameters = _integer(fields, "num_params")
         seed = _integer(fields, "seed")
         losses = {name: _number(fields, name) for name in ("best_train_loss", "best_val_loss")}
-    except _Unreadable as error:
+    except _UnreadableError as error:
         return error.found
     texts = {name: value for name, (_, value) in fields.items()}
     commit = texts.get("git_hash", "")
@@ -186,19 +186,19 @@ def _value(text: str) -> Any:
 def _number(
     fields: Mapping[str, tuple[int, str]], name: str, low: float = -math.inf, high: float = math.inf
 ) -> float | None:
-    """A field as a number; none where it is missing, empty or not finite. Raises _Unreadable for anything else."""
+    """A field as a number; none where it is missing, empty or not finite. Raises _UnreadableError for anything else."""
     line, text = fields.get(name, (0, ""))
     if text.lower() in _NOTHING:
         return None
     try:
         value = float(text)
     except ValueError:
-        raise _Unreadable(line, f'"{name}" must be a number, but is {_shown(text)}') from None
+        raise _UnreadableError(line, f'"{name}" must be a number, but is {_shown(text)}') from None
     if not math.isfinite(value):
         return None
     if not low <= value <= high:
         allowed = f"from {low:g} to {high:g}" if high < math.inf else f"at least {low:g}"
-        raise _Unreadable(line, f'"{name}" must be {allowed}, but is {_shown(text)}')
+        raise _UnreadableError(line, f'"{name}" must be {allowed}, but is {_shown(text)}')
     return value
 
 
@@ -208,7 +208,7 @@ def _integer(fields: Mapping[str, tuple[int, str]], name: str) -> int | None:
     if value is None:
         return None
     if not value.is_integer():
-        raise _Unreadable(line, f'"{name}" must be a whole number, but is {_shown(text)}')
+        raise _UnreadableError(line, f'"{name}" must be a whole number, but is {_shown(text)}')
     return min(int(text) if text.isdecimal() else int(value), LARGEST)
 
 

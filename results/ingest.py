@@ -80,15 +80,15 @@ def ingest(
     found, malformed = read_blocks(content.decode("utf-8-sig", errors="replace"))
     if not found:
         first = f" (line {malformed[0].line}: {malformed[0].reason})" if malformed else ""
-        raise InputError(f'The file {file} must have blocks that begin with "{blocks.BEGIN}", but none can be read{first}.')
+        raise InputError(
+            f'The file {file} must have blocks that begin with "{blocks.BEGIN}", but none can be read{first}.'
+        )
     digest = hashlib.sha256(content).hexdigest()
     with Store.open(storage) as store:
         for row in store.searches():
             kept = row.settings.get("imported") or {}
             if (kept.get("sha256"), kept.get("format")) == (digest, of):
-                return Ingested(
-                    search=row.id, trials=len(store.trials(row.id)), malformed=malformed, was_there=True
-                )
+                return Ingested(search=row.id, trials=len(store.trials(row.id)), malformed=malformed, was_there=True)
         origin = {"format": of, "file": str(file.resolve()), "sha256": digest}
         search = store.import_search(
             f"imported-{_name(file)}",

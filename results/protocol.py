@@ -38,8 +38,12 @@ def _checksums(trials: pd.DataFrame) -> pd.Series:
 
 
 def differing(protocols: Sequence[tuple[str, ...]]) -> list[str]:
-    """The parts in which these protocols are not one."""
-    return [part for place, part in enumerate(PARTS) if len({protocol[place] for protocol in protocols}) > 1]
+    """The parts in which these protocols are not one. What an imported file does not say differs from nothing."""
+    told = {
+        part: {protocol[place] for protocol in protocols if part == IMPORTED or not protocol[0]}
+        for place, part in enumerate(PARTS)
+    }
+    return [part for part, values in told.items() if len(values) > 1]
 
 
 def in_words(protocol: tuple[str, ...], parts: Sequence[str]) -> str:
@@ -76,5 +80,5 @@ def require_one_protocol(trials: pd.DataFrame) -> None:
 
 def _shortened(part: str, value: str) -> str:
     if not value:
-        return "none"
+        return "no" if part == IMPORTED else "unknown"
     return value[:8] if part == CHECKSUM else value

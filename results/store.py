@@ -68,7 +68,13 @@ class Store:
 
         `before_commit` is called with the id; where it raises, there is no search.
         """
-        values = {"question": question, "settings": settings, "provenance": provenance, "notes": notes, "tags": list(tags)}
+        values = {
+            "question": question,
+            "settings": settings,
+            "provenance": provenance,
+            "notes": notes,
+            "tags": list(tags),
+        }
         return self._insert_search(experiment, values, lambda connection, search_id: before_commit(search_id))
 
     def import_search(
@@ -104,7 +110,13 @@ class Store:
             ]
             connection.execute(schema.trials.insert(), rows)
 
-        values = {"question": question, "settings": settings, "provenance": provenance, "notes": notes, "tags": list(tags)}
+        values = {
+            "question": question,
+            "settings": settings,
+            "provenance": provenance,
+            "notes": notes,
+            "tags": list(tags),
+        }
         return self._insert_search(experiment, {**values, "status": "ended"}, add)
 
     def _insert_search(
@@ -120,9 +132,7 @@ class Store:
                     numbers = [int(name.rpartition("-")[2]) for name in taken]
                     search_id = f"{experiment}-{max(numbers, default=0) + 1}"
                     columns = {"created": datetime.now(UTC), "status": "running", **values}
-                    connection.execute(
-                        schema.searches.insert().values(id=search_id, experiment=experiment, **columns)
-                    )
+                    connection.execute(schema.searches.insert().values(id=search_id, experiment=experiment, **columns))
                     before_commit(connection, search_id)
                 return search_id
             except IntegrityError:

@@ -72,7 +72,7 @@ def variants(frames: Frames, search: str | Sequence[str], *, everything: bool = 
     varying = [key for key in keys if _varies(trials[key])]
     common = {key: trials[key].iloc[0] for key in keys if key not in varying} if len(trials) else {}
 
-    trials = with_protocol(trials)
+    trials = with_protocol(trials).sort_values("search_id", key=lambda ids: ids.map(names.index), kind="stable")
     if len(names) > 1 and not mix:
         require_one_protocol(trials)
     rows = [

@@ -108,7 +108,9 @@ def write_study(
         if is_new:
             os.replace(target, file)
     except optuna.exceptions.DuplicatedStudyError:
-        raise InputError(f"The file {file} has a study {name!r} already; name another file, or delete that study.") from None
+        raise InputError(
+            f"The file {file} has a study {name!r} already; name another file, or delete that study."
+        ) from None
     except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
         raise InputError(f"The study cannot be written to {file} ({error}); name another file.") from error
     finally:
@@ -151,7 +153,9 @@ def _varying(trials: Sequence[TrialRow]) -> dict[str, list[Any]]:
     keys = dict.fromkeys(key for trial in trials for key in trial.config if key != "seed")
     values = {key: [trial.config[key] for trial in trials if key in trial.config] for key in keys}
     return {
-        key: found for key, found in values.items() if len({repr(value) for value in found}) > 1 or len(found) < len(trials)
+        key: found
+        for key, found in values.items()
+        if len({repr(value) for value in found}) > 1 or len(found) < len(trials)
     }
 
 

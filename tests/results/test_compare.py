@@ -169,7 +169,7 @@ def test_an_ambiguous_name_lists_what_it_fits(store):
     for layout in ("single", "pair"):
         for hidden in (8, 9):
             trial(store, name, [0.5], hidden=hidden, layout=layout)
-    with pytest.raises(InputError, match="must name one variant of toy-1, but fits 2: .*; say more keys"):
+    with pytest.raises(InputError, match=r"must name one variant of toy-1, but fits 2: .*; say more keys"):
         judged(store, "hidden=8", "pair hidden=9")
 
 
@@ -225,9 +225,7 @@ def predicted(store, folder, name, classes, path, checksum="c" * 64):
     own = folder / name
     own.mkdir()
     np.savez_compressed(own / "predictions.npz", val=np.array(classes, np.uint8), test=np.array(classes, np.uint8))
-    store.update_trial(
-        name, provenance={"folder": str(own), "data_path": str(path), "data_checksum": checksum}
-    )
+    store.update_trial(name, provenance={"folder": str(own), "data_path": str(path), "data_checksum": checksum})
 
 
 def wrong_at(*places):
