@@ -30,6 +30,11 @@ def with_protocol(trials: pd.DataFrame) -> pd.DataFrame:
     return trials.assign(protocol=pd.Series(zip(*texts, strict=True), index=trials.index, dtype=object))
 
 
+def of_protocol(frame: pd.DataFrame, protocol: tuple[str, ...]) -> pd.DataFrame:
+    """The rows of a frame that have this protocol."""
+    return frame[[found == protocol for found in frame["protocol"]]]
+
+
 def _checksums(trials: pd.DataFrame) -> pd.Series:
     found = trials["provenance"].map(lambda provenance: (provenance or {}).get("data_checksum"))
     data = trials["data"].astype(str) if "data" in trials else pd.Series("", index=trials.index)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from results.protocol import IMPORTED
+from results.matches import MATCH
+from results.matches import notes as match_notes
+from results.protocol import IMPORTED, of_protocol
 from results.statistics import accuracy_error, detectable_difference
 
 SCREENING_SEEDS = 3
@@ -33,18 +35,26 @@ def is_screening(rows: pd.DataFrame) -> bool:
 def remarks(
     rows: pd.DataFrame,
     trials: pd.DataFrame,
-    settings: Sequence[Mapping[str, Any]],
-    spreads: Mapping[int, Spread],
+    settings: Mapping[str, Mapping[str, Any]],
+    spreads: Mapping[tuple[str, ...], Spread],
     *,
     is_comparison: bool,
 ) -> list[str]:
-    """The sentences, the most important first; `settings` are those of the table's searches."""
+    """The sentences, the most important first; `settings` by search, `spreads` by protocol."""
     if not len(rows):
         return ["No trial has been started yet."]
     notes = []
-    several = len(set(rows["group"])) > 1
-    for group, spread in spreads.items():
-        notes += _of_group(rows[rows["group"] == group], spread, f"Group {group}: " if several else "", is_comparison)
+    several = rows["group"].nunique() > 1
+    for name, values in settings.items():
+        if values.get("match"):
+            own = rows[rows["search"] == name]
+            notes += match_notes(values, dict(zip(own[MATCH], own["group"], strict=True)))
+    for protocol, spread in spreads.items():
+        own = of_protocol(rows, protocol)
+        notes += _of_spread(own, spread, f"{named_groups(own['group'])}: " if len(spreads) > 1 else "")
+        if spread.freedom:
+            for group, ranked in own[own["rank"].notna()].groupby("group"):
+                notes += _of_best(ranked, f"Group {group}: " if several else "")
     if is_comparison and not any(spread.freedom for spread in spreads.values()) and rows["rank"].notna().any():
         notes.append("One seed a variant shows no spread: no difference in this table is resolved. Add --seeds.")
     if not is_comparison and (rows["rank"].notna() & (rows["seeds"] == 1)).any():
@@ -57,17 +67,19 @@ def remarks(
             f"Screening: with {SCREENING_SEEDS} seeds a variant or fewer this table finds candidates; a claim needs "
             "fresh seeds."
         )
-    images = {int(values["val_images"]) for values in settings if values.get("val_images")}
+    images = {int(values["val_images"]) for values in settings.values() if values.get("val_images")}
     known = rows["val_acc"].dropna()
     if len(images) == 1 and len(known):
         count = images.pop()
         error = accuracy_error(float(known.iloc[0]), count)
         notes.append(f"One accuracy on {count:,} validation images has a standard error of {100 * error:.2f} points.")
-    asha = any(not values.get("grid") and values.get("scheduler") == "asha" for values in settings)
+    asha = any(not values.get("grid") and values.get("scheduler") == "asha" for values in settings.values())
     if asha and (rows["status"] == "stopped").any():
         notes.append("Stopped variants are ordered by the epochs that they reached; they have no rank.")
     if several:
-        notes.append("Variants of different data, epochs, batch or augmentation are ranked in groups of their own.")
+        notes.append(
+            "Variants of different data, epochs, batch, augmentation or match are ranked in groups of their own."
+        )
     if (rows[IMPORTED] != "").any():
         notes.append(
             "Imported rows have no rank: their accuracy is that of the best epoch, which was chosen on the test images, "
@@ -79,11 +91,17 @@ def remarks(
     return notes
 
 
-def _of_group(rows: pd.DataFrame, spread: Spread, name: str, is_comparison: bool) -> list[str]:
+def named_groups(groups: pd.Series) -> str:
+    """`Group 1`, or `Groups 1, 2`."""
+    numbers = sorted(set(groups))
+    return f"Group{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
+
+
+def _of_spread(rows: pd.DataFrame, spread: Spread, name: str) -> list[str]:
     """What the seeds of one protocol can show."""
-    ranked = rows[rows["rank"].notna()]
     if not spread.freedom:
         return []
+    ranked = rows[rows["rank"].notna()]
     seeds = int(ranked["seeds"].min()) if len(ranked) else 0
     said = (
         f"{name}Between seeds the standard deviation is {100 * spread.deviation:.2f} points (pooled, {spread.freedom} "
@@ -95,15 +113,19 @@ def _of_group(rows: pd.DataFrame, spread: Spread, name: str, is_comparison: bool
             f" With {seeds} seed{'' if seeds == 1 else 's'} a variant, a difference of {100 * gap:.2f} points is found "
             "with 80 % power between two variants that were named before; smaller ones are not resolved by this table."
         )
+    return [said]
+
+
+def _of_best(ranked: pd.DataFrame, name: str) -> list[str]:
+    """Which rows of a group no test tells apart from its best."""
     if len(ranked) < 2:
-        return [said]
-    last = int(ranked.loc[ranked["top"].fillna(False), "rank"].max())
+        return []
     tests = "t tests with the pooled deviation, Holm's correction over all pairs, 5 %"
+    top = ranked[ranked["top"].fillna(False)]
+    last = int(top["rank"].max())
     if last > 1:
         rest = "" if last == int(ranked["rank"].max()) else " Ranks below are the order of the means."
-        said_of_best = f"{name}Rows of rank 1-{last} are not distinguishable from the best ({tests}).{rest}"
-    elif int(ranked["top"].fillna(False).sum()) > 1:
-        said_of_best = f"{name}The rows of rank 1 are equal in their means."
-    else:
-        said_of_best = f"{name}The best is told apart from every other row ({tests})."
-    return [said, said_of_best]
+        return [f"{name}Rows of rank 1-{last} are not distinguishable from the best ({tests}).{rest}"]
+    if len(top) > 1:
+        return [f"{name}The rows of rank 1 are equal in their means."]
+    return [f"{name}The best is told apart from every other row ({tests})."]

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from scipy import stats
 
 
@@ -119,15 +120,20 @@ def against_best(groups: Sequence[Sequence[float]], deviation: float, freedom: i
     """
     if not groups:
         return []
-    means = [sum(group) / len(group) for group in groups]
-    best = max(range(len(groups)), key=means.__getitem__)
-    pairs = [(a, b) for a in range(len(groups)) for b in range(a + 1, len(groups))]
-    corrected = holm([difference(groups[a], groups[b], deviation, freedom).p for a, b in pairs])
-    found = [math.nan] * len(groups)
-    for pair, p in zip(pairs, corrected, strict=True):
-        if best in pair:
-            found[pair[0] if pair[1] == best else pair[1]] = p
-    found[best] = 1.0 if freedom else math.nan
+    means = np.array([sum(group) / len(group) for group in groups])
+    sizes = np.array([len(group) for group in groups])
+    best = int(means.argmax())
+    first, second = np.triu_indices(len(groups), k=1)
+    if freedom < 1 or not math.isfinite(deviation):
+        return [math.nan] * len(groups)
+    gaps, errors = np.abs(means[first] - means[second]), deviation * np.sqrt(1 / sizes[first] + 1 / sizes[second])
+    with np.errstate(divide="ignore", invalid="ignore"):  # where every seed gave the same: 0 / 0 is no difference
+        p = np.where(gaps == 0, 1.0, 2 * stats.t.sf(gaps / errors, freedom))
+    corrected = holm([float(value) for value in p])
+    found = [1.0] * len(groups)
+    for a, b, value in zip(first, second, corrected, strict=True):
+        if best in (a, b):
+            found[b if a == best else a] = value
     return found
 
 

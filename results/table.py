@@ -3,7 +3,8 @@
 A variant is a dictionary without its seed. It has a mean, and with it a rank, only where all of its planned seeds ran to the
 end; one that diverged on one seed is shown with that word and without a rank. Trials that the scheduler stopped stand below,
 by how far they came: their accuracies belong to other epochs. Variants of different protocols (data, epochs, batch,
-augmentation) are ranked in groups of their own; imported ones, whose accuracy was chosen on the test images, not at all.
+augmentation) are ranked in groups of their own, and so are those of different matches; imported ones, whose accuracy was
+chosen on the test images, are not ranked at all.
 
 Ranks come in groups, too: all rows that a test does not tell apart from the best share its rank (`top`).
 """
@@ -19,8 +20,18 @@ from typing import Any
 import pandas as pd
 
 from results.frames import TRIAL_COLUMNS, Frames
-from results.protocol import CHECKSUM, IMPORTED, differing, in_words, require_one_protocol, with_protocol
-from results.remarks import Spread, is_screening, remarks
+from results.matches import by_match
+from results.protocol import (
+    CHECKSUM,
+    IMPORTED,
+    PARTS,
+    differing,
+    in_words,
+    of_protocol,
+    require_one_protocol,
+    with_protocol,
+)
+from results.remarks import Spread, is_screening, named_groups, remarks
 from results.statistics import against_best, pooled_deviation, t_interval
 from results.text import missing
 
@@ -41,7 +52,7 @@ class Table:
     show a spread), p_best (the corrected p of that), group, search, variant, the keys that vary, seeds, planned, val_acc,
     interval (half the width of its 95 % t interval), deviation, best_val_acc, test_acc, imported (the format of the file
     that the row came from), best_test_acc and best_test_interval (of imported rows), parameters, neurons_used, macs,
-    epochs_run, gpu_seconds, wall_seconds, status."""
+    epochs_run, gpu_seconds, wall_seconds, status; of a matched comparison match, too."""
     varying: list[str]
     """Keys of the trial's dictionary in which variants differ."""
     common: dict[str, Any]
@@ -75,19 +86,25 @@ def variants(frames: Frames, search: str | Sequence[str], *, everything: bool = 
     trials = with_protocol(trials).sort_values("search_id", key=lambda ids: ids.map(names.index), kind="stable")
     if len(names) > 1 and not mix:
         require_one_protocol(trials)
-    rows = [
-        {**_row(group, _planned(group, settings)), **{key: group[key].iloc[0] for key in varying}}
-        for _, group in trials.groupby(["search_id", "variant", CHECKSUM], sort=False)
-    ]
+    rows: list[dict[str, Any]] = []
+    for name in names:
+        own = [
+            {**_row(group, _planned(group, settings[name])), **{key: group[key].iloc[0] for key in varying}}
+            for _, group in trials[trials["search_id"] == name].groupby(["variant", CHECKSUM], sort=False)
+        ]
+        rows += by_match(own, settings[name])
     table = pd.DataFrame(rows)
     hidden = 0
-    spreads: dict[int, Spread] = {}
+    spreads: dict[tuple[str, ...], Spread] = {}
     protocols: list[str] = []
     if len(table):
-        groups = {protocol: number for number, protocol in enumerate(dict.fromkeys(table["protocol"]), start=1)}
-        spreads = {number: spread_of(trials[trials["protocol"] == kind]) for kind, number in groups.items()}
-        protocols = _protocols(trials, groups)
-        table = _ranked(table.assign(group=table["protocol"].map(groups)), spreads)
+        numbers = {protocol: number for number, protocol in enumerate(dict.fromkeys(table["protocol"]), start=1)}
+        table = table.assign(
+            group=table["protocol"].map(numbers), protocol=[protocol[: len(PARTS)] for protocol in table["protocol"]]
+        )
+        spreads = {protocol: spread_of(trials, protocol) for protocol in dict.fromkeys(table["protocol"])}
+        protocols = _protocols(table)
+        table = _ranked(table, spreads)
     if not everything and len(table):
         # stopped ones are many in a search, and each says little
         halted = table.index[table["status"] == "stopped"]
@@ -97,7 +114,7 @@ def variants(frames: Frames, search: str | Sequence[str], *, everything: bool = 
         rows=table,
         varying=varying,
         common=common,
-        notes=remarks(table, trials, list(settings.values()), spreads, is_comparison=is_comparison),
+        notes=remarks(table, trials, settings, spreads, is_comparison=is_comparison),
         hidden=hidden,
         is_comparison=is_comparison,
         is_screening=is_screening(table),
@@ -106,8 +123,9 @@ def variants(frames: Frames, search: str | Sequence[str], *, everything: bool = 
     )
 
 
-def spread_of(trials: pd.DataFrame) -> Spread:
-    """The standard deviation between seeds, pooled over the variants of trials that have one protocol."""
+def spread_of(trials: pd.DataFrame, protocol: tuple[str, ...]) -> Spread:
+    """The standard deviation between seeds, pooled over the variants of the trials that have this protocol."""
+    trials = of_protocol(trials, protocol)
     ended = trials[trials["status"].isin(COMPLETE) & trials["val_acc"].notna()]
     groups = [
         [float(value) for value in measured(group)["val_acc"]]
@@ -125,12 +143,11 @@ def measured(group: pd.DataFrame) -> pd.DataFrame:
     return group if (group[IMPORTED] != "").all() else group.drop_duplicates("seed", keep="last")
 
 
-def _planned(group: pd.DataFrame, settings: dict[str, dict[str, Any]]) -> int:
+def _planned(group: pd.DataFrame, settings: dict[str, Any]) -> int:
     """How many seeds the variant is to be trained with; of imported ones no more is known than what there is."""
     if group[IMPORTED].iloc[0]:
         return len(group)
-    own = settings[group["search_id"].iloc[0]]
-    return len(own.get("seeds") or [0]) if own.get("grid") is not None else 1
+    return len(settings.get("seeds") or [0]) if settings.get("grid") is not None else 1
 
 
 def _varies(column: pd.Series) -> bool:
@@ -189,18 +206,20 @@ def _status(counts: Counter[str], planned: int) -> str:
     return ", ".join(parts)
 
 
-def _protocols(trials: pd.DataFrame, groups: dict[tuple[str, ...], int]) -> list[str]:
-    parts = differing(list(groups))
+def _protocols(table: pd.DataFrame) -> list[str]:
+    """A line for each protocol, where there are several: its groups, its searches, and in what it differs."""
+    parts = differing(list(dict.fromkeys(table["protocol"])))
     if not parts:
         return []
-    searches = trials.groupby("protocol")["search_id"].unique().to_dict()
-    return [
-        f"Group {number} ({', '.join(searches[protocol])}): {in_words(protocol, parts)}"
-        for protocol, number in groups.items()
-    ]
+    lines = []
+    for protocol in dict.fromkeys(table["protocol"]):
+        rows = of_protocol(table, protocol)
+        searches = ", ".join(dict.fromkeys(rows["search"]))
+        lines.append(f"{named_groups(rows['group'])} ({searches}): {in_words(protocol, parts)}")
+    return lines
 
 
-def _ranked(table: pd.DataFrame, spreads: dict[int, Spread]) -> pd.DataFrame:
+def _ranked(table: pd.DataFrame, spreads: dict[tuple[str, ...], Spread]) -> pd.DataFrame:
     """Complete variants by validation accuracy at the last epoch, ranked within their group; then the others."""
     table = table.astype({name: "Int64" for name in COUNTS if table[name].notna().any()}).assign(
         rank=pd.array([pd.NA] * len(table), dtype="Int64"),
@@ -218,8 +237,8 @@ def _ranked(table: pd.DataFrame, spreads: dict[int, Spread]) -> pd.DataFrame:
     )
     ranks = in_order.groupby("group")["val_acc"].rank(ascending=False, method="min")  # equals share a rank
     table.loc[in_order.index, "rank"] = ranks.astype("Int64")
-    for number, group in in_order[in_order["val_acc"].notna()].groupby("group"):
-        spread = spreads[int(str(number))]
+    for _, group in in_order[in_order["val_acc"].notna()].groupby("group"):
+        spread = spreads[group["protocol"].iloc[0]]
         if spread.freedom:
             p = against_best(list(group["values"]), spread.deviation, spread.freedom)
             table.loc[group.index, "p_best"] = p

@@ -211,6 +211,25 @@ def test_each_protocol_has_a_spread_of_its_own(store):
     assert "Group 2: Between seeds the standard deviation is 7.07 points" in table.notes[1]
 
 
+def test_matches_are_ranked_apart_while_their_seeds_show_one_spread(store):
+    name = compare(store, [0.70, 0.71, 0.72])
+    hashes = list(load(store.url).trials["variant"].unique())
+    match = {"measure": "parameters", "tolerance": 0.01}
+    settings = store.search(name).settings
+    settings["match"] = [
+        {**match, "target": 100, "variants": [{"variant": variant, "met": True} for variant in hashes[:2]]},
+        {**match, "target": 200, "variants": [{"variant": variant, "met": True} for variant in hashes[1:]]},
+    ]
+    store.update_search(name, settings=settings)
+    table = table_of(store, name)
+    assert list(table.rows["group"]) == [1, 1, 2, 2]
+    assert list(table.rows["rank"]) == [1, 2, 1, 2]
+    assert table.protocols == []
+    assert [note[:20] for note in table.notes[:2]] == ["Group 1 is matched: ", "Group 2 is matched: "]
+    assert "(pooled, 6 degrees of freedom)" in table.notes[2], "what stands in two groups counts once"
+    assert [note[:8] for note in table.notes[3:5]] == ["Group 1:", "Group 2:"]
+
+
 def test_two_searches_of_one_protocol_are_ranked_in_one_table_and_their_seeds_pooled(store):
     first, second = compare(store, [0.70]), compare(store, [0.60])
     table = variants(load(store.url), [first, second])
