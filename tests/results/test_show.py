@@ -211,7 +211,8 @@ def test_searches_are_listed(folder):
 
 
 def test_neither_torch_nor_ray_is_needed():
-    script = "import sys, results.show, results.plot; print({'torch', 'ray', 'deepspeed'} & set(sys.modules))"
+    modules = "results.show, results.plot, results.compare, results.ingest"
+    script = f"import sys, {modules}; print({{'torch', 'ray', 'deepspeed', 'optuna'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=REPOSITORY, timeout=60)
     assert done.stdout.strip() == "set()"
 
