@@ -39,7 +39,7 @@ class Arm:
     unfinished: str
     """Its status in words while it has no mean; else empty."""
     chosen: bool
-    """Whether it is here for its rank: the best of a search."""
+    """Whether its values picked it out of many: the best of a search, or a variant that ASHA let through."""
 
     @property
     def is_imported(self) -> bool:
@@ -160,7 +160,7 @@ def _of_variant(frames: Frames, table: Table, variant: str, name: str) -> Arm:
         trial=None,
         named=ended,
         unfinished="" if row["complete"] else str(row["status"]),
-        chosen=False,
+        chosen=frames.search(table.searches[0])["settings"].get("scheduler") == "asha",
     )
 
 

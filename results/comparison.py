@@ -205,8 +205,8 @@ def _cautions(found: Comparison) -> list[str]:
     chosen = [arm.name for arm in arms if arm.chosen]
     if chosen:
         notes.append(
-            f"The best of {' and of '.join(chosen)} was picked by the values that are compared, so it looks better than "
-            "it is; fresh seeds tell."
+            f"Picked out of many by the values that are compared, so looking better than it is: {' and '.join(chosen)}. "
+            "Fresh seeds tell."
         )
     protocols = {protocol for arm in arms for protocol in arm.trials["protocol"]}
     if len(protocols) > 1:

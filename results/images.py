@@ -113,7 +113,9 @@ def _require_own(trial: pd.Series, accuracy: float, split: str) -> None:
     """Predictions must give the accuracy that the row has, at its last epoch or at the best one, as its `select` says."""
     columns = ("val_acc", "best_val_acc") if split == "val" else ("test_acc",)
     known = [float(trial[column]) for column in columns if not pd.isna(trial[column])]
-    if known and all(abs(accuracy - value) > 1e-6 for value in known):
+    # the weights of a best epoch are evaluated again at the end, on a GPU perhaps by other kernels
+    tolerance = 0.005 if split == "val" and trial.get("select") == "best" else 1e-6
+    if known and all(abs(accuracy - value) > tolerance for value in known):
         raise InputError(
             f"The predictions of {trial['id']} must give its accuracy, {100 * known[0]:.2f} %, but give "
             f"{100 * accuracy:.2f} %: they are another run's; replay the trial."

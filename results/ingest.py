@@ -77,7 +77,9 @@ def ingest(
     if of not in FORMATS:
         raise InputError(f'"--format" must be one of {", ".join(FORMATS)}, but got {of!r}.')
     content = _read(file)
-    found, malformed = read_blocks(content.decode("utf-8-sig", errors="replace"))
+    found, malformed = read_blocks(
+        content.decode("utf-8-sig", errors="replace").replace("\0", "\ufffd")
+    )  # PostgreSQL has no NUL
     if not found:
         first = f" (line {malformed[0].line}: {malformed[0].reason})" if malformed else ""
         raise InputError(

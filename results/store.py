@@ -108,7 +108,8 @@ class Store:
                 }
                 for number, columns in enumerate(trials, start=1)
             ]
-            connection.execute(schema.trials.insert(), rows)
+            if rows:
+                connection.execute(schema.trials.insert(), rows)
 
         values = {
             "question": question,

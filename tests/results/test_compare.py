@@ -124,7 +124,10 @@ def test_two_searches_without_a_common_variant_are_compared_in_their_best_with_a
     found = judged(store, first, second)
     assert len(found.pairs) == 1
     assert found.pairs[0].verdict.difference.value == pytest.approx(0.02)
-    assert any("picked by the values that are compared" in note for note in found.notes)
+    assert any(
+        "Picked out of many by the values that are compared, so looking better than it is: toy-1 and toy-2" in note
+        for note in found.notes
+    )
 
 
 def test_sides_of_different_protocols_are_refused_unless_told(store):

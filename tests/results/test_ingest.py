@@ -188,6 +188,17 @@ def test_the_same_file_again_adds_nothing_and_a_grown_one_is_a_search_of_its_own
     assert (grown.search, grown.was_there, len(frames.trials)) == ("imported-results-2", False, 3)
 
 
+def test_a_search_that_cannot_be_imported_whole_is_not_there(tmp_path):
+    with Store.open(f"sqlite:///{tmp_path}/arbor.db") as store:
+        good, bad = (
+            {"config": {"arch": "a"}, "provenance": {}},
+            {"config": {"arch": "b"}, "provenance": {}, "wall_seconds": "x"},
+        )
+        with pytest.raises(Exception, match=r"wall_seconds|float"):
+            store.import_search("imported-x", "?", {}, {}, "", [], [{**good, "wall_seconds": 1.0}, bad])
+        assert store.searches() == []
+
+
 def test_a_file_of_a_thousand_blocks_goes_in_whole(tmp_path):
     text = "".join(full(seed=str(seed), params=f"dim={seed % 50}") for seed in range(1000))
     found, _, rows, frames = taken(tmp_path, text)
