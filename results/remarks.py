@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from results.matches import MATCH
 from results.matches import notes as match_notes
 from results.protocol import IMPORTED, of_protocol
 from results.statistics import accuracy_error, detectable_difference
@@ -46,9 +45,7 @@ def remarks(
     notes = []
     several = rows["group"].nunique() > 1
     for name, values in settings.items():
-        if values.get("match"):
-            own = rows[rows["search"] == name]
-            notes += match_notes(values, dict(zip(own[MATCH], own["group"], strict=True)))
+        notes += match_notes(values, rows[rows["search"] == name])
     for protocol, spread in spreads.items():
         own = of_protocol(rows, protocol)
         notes += _of_spread(own, spread, f"{named_groups(own['group'])}: " if len(spreads) > 1 else "")

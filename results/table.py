@@ -20,11 +20,10 @@ from typing import Any
 import pandas as pd
 
 from results.frames import TRIAL_COLUMNS, Frames
-from results.matches import by_match
+from results.matches import MATCH, by_match
 from results.protocol import (
     CHECKSUM,
     IMPORTED,
-    PARTS,
     differing,
     in_words,
     of_protocol,
@@ -86,22 +85,23 @@ def variants(frames: Frames, search: str | Sequence[str], *, everything: bool = 
     trials = with_protocol(trials).sort_values("search_id", key=lambda ids: ids.map(names.index), kind="stable")
     if len(names) > 1 and not mix:
         require_one_protocol(trials)
-    rows: list[dict[str, Any]] = []
-    for name in names:
-        own = [
-            {**_row(group, _planned(group, settings[name])), **{key: group[key].iloc[0] for key in varying}}
-            for _, group in trials[trials["search_id"] == name].groupby(["variant", CHECKSUM], sort=False)
-        ]
-        rows += by_match(own, settings[name])
+    standing = by_match(trials, settings)
+    under = ["search_id", "variant", CHECKSUM, *([MATCH] if MATCH in standing else [])]
+    rows = [
+        {
+            **_row(group, _planned(group, settings[group["search_id"].iloc[0]])),
+            **{key: group[key].iloc[0] for key in varying},
+        }
+        for _, group in standing.groupby(under, sort=False)
+    ]
     table = pd.DataFrame(rows)
     hidden = 0
     spreads: dict[tuple[str, ...], Spread] = {}
     protocols: list[str] = []
     if len(table):
-        numbers = {protocol: number for number, protocol in enumerate(dict.fromkeys(table["protocol"]), start=1)}
-        table = table.assign(
-            group=table["protocol"].map(numbers), protocol=[protocol[: len(PARTS)] for protocol in table["protocol"]]
-        )
+        kinds = list(zip(table["protocol"], table[MATCH] if MATCH in table else [""] * len(table), strict=True))
+        numbers = {kind: number for number, kind in enumerate(dict.fromkeys(kinds), start=1)}
+        table = table.assign(group=[numbers[kind] for kind in kinds])
         spreads = {protocol: spread_of(trials, protocol) for protocol in dict.fromkeys(table["protocol"])}
         protocols = _protocols(table)
         table = _ranked(table, spreads)
@@ -170,6 +170,7 @@ def _row(group: pd.DataFrame, planned: int) -> dict[str, Any]:
         "variant": group["variant"].iloc[0],
         "trials": [str(name) for name in group["id"]],
         "protocol": group["protocol"].iloc[0],
+        **({MATCH: group[MATCH].iloc[0]} if MATCH in group else {}),
         "imported": group[IMPORTED].iloc[0],
         "seeds": len(ended),
         "planned": planned,
