@@ -16,7 +16,7 @@ from results.frames import Frames
 from results.images import ImageLevel, image_level, predictions_of
 from results.protocol import differing, in_words, with_protocol
 from results.remarks import SCREENING_SEEDS, Spread
-from results.statistics import difference, pooled_deviation
+from results.statistics import difference
 from results.table import COMPLETE, measured
 from results.verdict import Verdict, judge
 
@@ -111,7 +111,7 @@ def compare(
             f"The standard deviation between seeds is {100 * spread.deviation:.2f} points, pooled over every variant "
             f"of these searches that has several ({pooled_over}; {spread.freedom} degrees of freedom)."
         )
-    result.notes.extend([*_cautions(result), *_of_images(result, list(dict.fromkeys(refused)))])
+    result.notes.extend([*spread.doubt, *_cautions(result), *_of_images(result, list(dict.fromkeys(refused)))])
     return result
 
 
@@ -137,8 +137,7 @@ def _spread(frames: Frames, arms: Sequence[Arm], metric: str) -> tuple[Spread, i
         [float(value) for value in measured(group)[metric]]
         for _, group in ended.groupby(["search_id", "variant", "protocol"], sort=False)
     ]
-    deviation, freedom = pooled_deviation(groups)
-    return Spread(deviation=deviation, freedom=freedom), sum(len(group) > 1 for group in groups)
+    return Spread.over(groups), sum(len(group) > 1 for group in groups)
 
 
 def _why_not(a: Arm, b: Arm, metric: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from results.protocol import PROTOCOL
 from results.remarks import Spread
-from results.statistics import detectable_difference, pooled_deviation
+from results.statistics import detectable_difference
 from results.store import Store
 
 ASSUMED_DEVIATION = 0.005
@@ -24,8 +24,7 @@ def spread_before(store: Store, config: Mapping[str, object], checksum: str) -> 
             same = same and trial.provenance.get("data_checksum") == checksum
             if same and trial.status in COMPLETE and trial.val_acc is not None:
                 found[search.id, trial.variant][trial.seed] = trial.val_acc
-    deviation, freedom = pooled_deviation([list(values.values()) for values in found.values()])
-    return Spread(deviation=deviation, freedom=freedom)
+    return Spread.over([list(values.values()) for values in found.values()])
 
 
 def foresight(spread: Spread, variants: int, seeds: int) -> str:

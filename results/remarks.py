@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 
 from results.matches import notes as match_notes
 from results.protocol import IMPORTED, of_protocol
-from results.statistics import accuracy_error, detectable_difference
+from results.statistics import accuracy_error, detectable_difference, equal_spread_p, pooled_deviation
 
+UNEQUAL = 0.01
+"""Below this p of Bartlett's test it is said that pooling is doubtful."""
 SCREENING_SEEDS = 3
 """Up to so many seeds a variant, a table finds candidates and proves nothing."""
 
@@ -23,6 +26,25 @@ class Spread:
     deviation: float
     """A fraction; NaN where no variant has two seeds."""
     freedom: int
+    p_equal: float = math.nan
+    """Of Bartlett's test that all variants vary alike."""
+
+    @classmethod
+    def over(cls, groups: Sequence[Sequence[float]]) -> Self:
+        """Of the values of each variant's seeds."""
+        deviation, freedom = pooled_deviation(groups)
+        return cls(deviation=deviation, freedom=freedom, p_equal=equal_spread_p(groups))
+
+    @property
+    def doubt(self) -> list[str]:
+        """A sentence where the seeds of some variants clearly lie further apart than those of others."""
+        if not self.p_equal < UNEQUAL:
+            return []
+        said = (
+            f"Some variants vary more between seeds than others (Bartlett's test, p = {self.p_equal:.2g}), which the "
+            "pooled deviation hides: tests are too sure of those that vary most."
+        )
+        return [said]
 
 
 def is_screening(rows: pd.DataFrame) -> bool:
@@ -110,7 +132,7 @@ def _of_spread(rows: pd.DataFrame, spread: Spread, name: str) -> list[str]:
             f" With {seeds} seed{'' if seeds == 1 else 's'} a variant, a difference of {100 * gap:.2f} points is found "
             "with 80 % power between two variants that were named before; smaller ones are not resolved by this table."
         )
-    return [said]
+    return [said, *spread.doubt]
 
 
 def _of_best(ranked: pd.DataFrame, name: str) -> list[str]:

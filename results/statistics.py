@@ -54,6 +54,15 @@ def pooled_deviation(groups: Sequence[Sequence[float]]) -> tuple[float, int]:
     return (math.sqrt(squares / freedom), freedom) if freedom else (math.nan, 0)
 
 
+def equal_spread_p(groups: Sequence[Sequence[float]]) -> float:
+    """p of Bartlett's test that all groups have one variance, which pooling takes for granted; NaN without two that vary.
+
+    Bartlett 1937, https://doi.org/10.1098/rspa.1937.0109.
+    """
+    varying = [group for group in groups if len(set(group)) > 1]
+    return float(stats.bartlett(*varying).pvalue) if len(varying) > 1 else math.nan
+
+
 def difference(
     a: Sequence[float], b: Sequence[float], deviation: float, freedom: int, confidence: float = 0.95
 ) -> Difference:

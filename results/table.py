@@ -31,7 +31,7 @@ from results.protocol import (
     with_protocol,
 )
 from results.remarks import Spread, is_screening, named_groups, remarks
-from results.statistics import against_best, pooled_deviation, t_interval
+from results.statistics import against_best, t_interval
 from results.text import missing
 
 COMPLETE = frozenset({"finished", "plateau"})
@@ -131,8 +131,7 @@ def spread_of(trials: pd.DataFrame, protocol: tuple[str, ...]) -> Spread:
         [float(value) for value in measured(group)["val_acc"]]
         for _, group in ended.groupby(["search_id", "variant"], sort=False)
     ]
-    deviation, freedom = pooled_deviation(groups)
-    return Spread(deviation=deviation, freedom=freedom)
+    return Spread.over(groups)
 
 
 def measured(group: pd.DataFrame) -> pd.DataFrame:

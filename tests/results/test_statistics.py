@@ -10,6 +10,7 @@ from results.statistics import (
     against_best,
     detectable_difference,
     difference,
+    equal_spread_p,
     equivalence_p,
     holm,
     mcnemar,
@@ -78,6 +79,13 @@ def test_the_pooled_test_raises_a_false_alarm_in_5_percent_of_equal_pairs():
     tables = rng.normal(size=(2_000, 4, 3))
     alarms = [difference(*map(list, table[:2]), *pooled_deviation(table.tolist())).p < 0.05 for table in tables]
     assert np.mean(alarms) == pytest.approx(0.05, abs=0.015)
+
+
+def test_bartlett_worked_by_hand():
+    # variances 1 and 9 on 2 degrees each: pooled 5; 4 ln 5 - 2 ln 1 - 2 ln 9 = 2.0433, over 1 + (1/2 + 1/2 - 1/4) / 3 = 1.25
+    p = equal_spread_p([[1.0, 2.0, 3.0], [0.0, 3.0, 6.0], [4.0, 4.0]])
+    assert p == pytest.approx(math.erfc(math.sqrt(2.0433 / 1.25 / 2)), abs=1e-4)  # chi squared with 1 degree
+    assert math.isnan(equal_spread_p([[1.0, 2.0], [3.0]]))
 
 
 def test_holm_worked_by_hand():

@@ -200,6 +200,15 @@ def test_three_seeds_or_fewer_are_called_a_screening(store, seeds, is_screening)
     assert table.is_screening is is_screening
 
 
+def test_it_is_said_where_some_variants_vary_more_than_others(store):
+    name = search(store, grid=True, seeds=tuple(range(5)))
+    for hidden, step in ((8, 0.0005), (9, 0.02)):
+        for seed in range(5):
+            trial(store, name, [0.7 + step * seed], seed=seed, hidden=hidden)
+    assert any("Some variants vary more between seeds than others" in note for note in table_of(store, name).notes)
+    assert not any("vary more" in note for note in table_of(store, compare(store, [0.7, 0.6])).notes)
+
+
 def test_each_protocol_has_a_spread_of_its_own(store):
     name = search(store, grid=True, seeds=(0, 1))
     for augment, step in (("none", 0.01), ("seed", 0.10)):
