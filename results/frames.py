@@ -5,8 +5,9 @@ Accuracies are fractions, losses nats, times seconds (`created`, `started`, `end
 - searches: id, experiment, question, created, status, settings, provenance, notes, tags, heartbeat.
 - trials: id, search_id, number, variant, seed, status, cause, `epochs_run` (recorded so far), val_acc, val_loss, train_loss
   (of the last epoch), best_val_acc, best_epoch, test_acc, test_loss, parameters, neurons_used, macs, macs_conditional,
-  wall_seconds, gpu_seconds, created, started, ended, provenance, and every key of the trial's dictionary under its own
-  name (`lr`, `ffn.fff.depth`, ...; `epochs` is the planned horizon). A key that a trial does not have is missing (NaN).
+  wall_seconds, gpu_seconds, created, started, ended, provenance, best_test_acc (of an imported trial: the accuracy of the
+  epoch that was best on the test images), and every key of the trial's dictionary under its own name (`lr`,
+  `ffn.fff.depth`, ...; `epochs` is the planned horizon). A key that a trial does not have is missing (NaN).
 - epochs: trial_id, epoch (from 1), train_loss, val_loss, val_acc, lr, train_seconds, val_seconds, images_per_second, extra.
 - decisions: trial_id, epoch, scheduler, rung, value, cutoff, decision, created; in the order of their commits.
 """
@@ -23,7 +24,7 @@ from results import schema
 from results.cli import DEFAULT_STORAGE
 from results.errors import InputError
 from results.ids import unknown
-from results.rows import DecisionRow, EpochRow, SearchRow, TrialRow
+from results.rows import UNKNOWN_SEED, DecisionRow, EpochRow, SearchRow, TrialRow
 from results.store import Store
 
 # Missing in every row, these would otherwise come as objects that know no mean.
@@ -33,7 +34,12 @@ NUMBERS = frozenset(
     for column in table.columns
     if isinstance(column.type, (Float, Integer)) and column.nullable
 )
-TRIAL_COLUMNS = tuple("epochs_run" if f.name == "epochs" else f.name for f in fields(TrialRow) if f.name != "config")
+BEST_TEST_ACC = "best_test_acc"
+"""A column that only imported trials have a value in."""
+TRIAL_COLUMNS = (
+    *("epochs_run" if f.name == "epochs" else f.name for f in fields(TrialRow) if f.name != "config"),
+    BEST_TEST_ACC,
+)
 """Columns of the trials frame that are not keys of the trial's dictionary."""
 
 
@@ -53,9 +59,9 @@ class Frames:
             raise InputError(unknown("search", search_id, list(self.searches["id"])))
         return {str(key): value for key, value in rows.iloc[0].to_dict().items()}
 
-    def trials_of(self, search_id: str) -> pd.DataFrame:
-        """The trials of one search: the trials' own columns, and the keys of the dictionary that any of them has."""
-        trials = self.trials[self.trials["search_id"] == search_id]
+    def trials_of(self, *search_ids: str) -> pd.DataFrame:
+        """The trials of one search or of several: the trials' own columns, and the keys that any of them has."""
+        trials = self.trials[self.trials["search_id"].isin(search_ids)]
         absent = [name for name in trials.columns if name not in TRIAL_COLUMNS and trials[name].isna().all()]
         return trials.drop(columns=absent) if len(trials) else trials
 
@@ -71,15 +77,22 @@ def load(storage: str = DEFAULT_STORAGE) -> Frames:
         trials = [trial for search in searches for trial in store.trials(search.id)]
         epochs = [(trial.id, epoch) for trial in trials for epoch in store.epochs(trial.id)]
         decisions = [decision for search in searches for decision in store.decisions(search.id)]
+    frame = _frame([_trial_values(row) for row in trials], list(TRIAL_COLUMNS))
     return Frames(
         searches=_frame([_values(row) for row in searches], [f.name for f in fields(SearchRow)]),
-        trials=_frame([_trial_values(row) for row in trials], list(TRIAL_COLUMNS)),
+        trials=_without_unknown_seeds(frame.astype({BEST_TEST_ACC: "float64"})),
         epochs=_frame(
             [{"trial_id": trial_id, **_values(row)} for trial_id, row in epochs],
             ["trial_id", *(f.name for f in fields(EpochRow))],
         ),
         decisions=_frame([_values(row) for row in decisions], [f.name for f in fields(DecisionRow)]),
     )
+
+
+def _without_unknown_seeds(trials: pd.DataFrame) -> pd.DataFrame:
+    """Imported trials whose seed nobody knows have none; where all are known, seeds stay plain integers."""
+    unknown_seeds = trials["seed"] == UNKNOWN_SEED
+    return trials.assign(seed=trials["seed"].astype("Int64").mask(unknown_seeds)) if unknown_seeds.any() else trials
 
 
 def _values(row: Any) -> dict[str, Any]:
@@ -90,6 +103,7 @@ def _trial_values(row: TrialRow) -> dict[str, Any]:
     own = _values(row)
     config = own.pop("config")
     own["epochs_run"] = own.pop("epochs")
+    own[BEST_TEST_ACC] = (row.provenance.get("imported") or {}).get(BEST_TEST_ACC)
     return {**{key: own[key] for key in TRIAL_COLUMNS}, **{key: config[key] for key in config if key not in own}}
 
 

@@ -6,11 +6,13 @@ the hash of the variant that came of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
+
 MATCH = "match"
-"""The column that says under which match a row is ranked; a variant that meets two matches has two rows."""
+"""The column that says under which match a trial is ranked; one whose variant meets two matches stands in two groups."""
 
 QUANTITIES = {
     "parameters": "parameters of the feed-forward part",
@@ -51,33 +53,35 @@ def left_out(variant: Mapping[str, Any]) -> str:
     return f"{words}{how} comes to {variant['size']:,} ({100 * variant['deviation']:+.3g} %)"
 
 
-def by_match(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The table's rows, one for each match that a variant meets, with its label in `MATCH` and in the protocol."""
-    matches = settings.get("match") or []
-    if not matches:
-        return [dict(row) for row in rows]
-    told = []
-    for match in matches:
-        members = {variant["variant"] for variant in match["variants"] if variant["met"]}
-        told += [
-            {**row, MATCH: label(match), "protocol": (*row["protocol"], label(match))}
-            for row in rows
-            if row["variant"] in members
-        ]
-    known = {row["variant"] for row in told}
-    rest = [{**row, MATCH: "", "protocol": (*row["protocol"], "")} for row in rows if row["variant"] not in known]
-    return told + rest
+def by_match(trials: pd.DataFrame, settings: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """The trials, those of matched searches once for each match that their variant meets, with its label in `MATCH`.
+
+    Args:
+        settings: of each search, by its id. Where none has a match, the trials come back as they are.
+    """
+    if not any(values.get("match") for values in settings.values()):
+        return trials
+    parts = []
+    for search, values in settings.items():
+        own = trials[trials["search_id"] == search]
+        rest = pd.Series(True, index=own.index)
+        for match in values.get("match") or []:
+            members = own["variant"].isin([each["variant"] for each in match["variants"] if each["met"]])
+            parts.append(own[members].assign(**{MATCH: label(match)}))
+            rest &= ~members
+        parts.append(own[rest].assign(**{MATCH: ""}))
+    return pd.concat(parts, ignore_index=True)
 
 
-def notes(settings: Mapping[str, Any], groups: Mapping[str, int]) -> list[str]:
-    """A sentence for each match, with what was left out of it; `groups` is the group of rows under each label."""
+def notes(settings: Mapping[str, Any], rows: pd.DataFrame) -> list[str]:
+    """A sentence for each match of a search, with the group of its rows where there are several, and what was left out."""
     matches = settings.get("match") or []
+    groups = dict(zip(rows[MATCH], rows["group"], strict=True)) if len(matches) > 1 and MATCH in rows else {}
     told = []
     for match in matches:
         group = groups.get(label(match))
-        place = f"Group {group} is " if len(matches) > 1 and group is not None else ""
+        sentence = (f"Group {group} is " if group is not None else "") + matched(match)
         missed = [left_out(variant) for variant in match["variants"] if not variant["met"]]
         out = f" Left out: {'; '.join(missed)}." if missed else ""
-        sentence = f"{place}{matched(match)}."
-        told.append(sentence[0].upper() + sentence[1:] + out)
+        told.append(f"{sentence[0].upper()}{sentence[1:]}.{out}")
     return told

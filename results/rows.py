@@ -53,6 +53,10 @@ class SearchRow:
     heartbeat: datetime | None
 
 
+UNKNOWN_SEED = -1
+"""The seed of an imported trial whose file does not say it."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialRow:
     """One trial; metrics are those of its last epoch, accuracies fractions, `gpu_seconds` 0 on a CPU."""

@@ -6,7 +6,7 @@ Under a search one process, the driver, writes; any number may read meanwhile.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from types import TracebackType
@@ -21,7 +21,7 @@ from results.cli import DEFAULT_STORAGE
 from results.errors import InputError
 from results.ids import unknown, variant_hash
 from results.opening import open_engine
-from results.rows import DecisionRow, EpochRow, SearchRow, TrialRow
+from results.rows import UNKNOWN_SEED, DecisionRow, EpochRow, SearchRow, TrialRow
 
 TRIAL_STATUSES = frozenset(
     ["pending", "running", "paused", "finished", "plateau", "stopped", "diverged", "failed", "interrupted"]
@@ -68,6 +68,61 @@ class Store:
 
         `before_commit` is called with the id; where it raises, there is no search.
         """
+        values = {
+            "question": question,
+            "settings": settings,
+            "provenance": provenance,
+            "notes": notes,
+            "tags": list(tags),
+        }
+        return self._insert_search(experiment, values, lambda connection, search_id: before_commit(search_id))
+
+    def import_search(
+        self,
+        experiment: str,
+        question: str,
+        settings: dict[str, Any],
+        provenance: dict[str, Any],
+        notes: str,
+        tags: Sequence[str],
+        trials: Sequence[Mapping[str, Any]],
+    ) -> str:
+        """An ended search with finished trials from elsewhere, all or nothing.
+
+        Args:
+            trials: columns of each; `config` is needed, and a `seed` in it where it is known.
+        """
+        now = datetime.now(UTC)
+
+        def add(connection: Connection, search_id: str) -> None:
+            rows = [
+                {
+                    "id": f"{search_id}.{number}",
+                    "search_id": search_id,
+                    "number": number,
+                    "variant": variant_hash(columns["config"]),
+                    "seed": columns["config"].get("seed", UNKNOWN_SEED),
+                    "status": "finished",
+                    "created": now,
+                    **columns,
+                }
+                for number, columns in enumerate(trials, start=1)
+            ]
+            if rows:
+                connection.execute(schema.trials.insert(), rows)
+
+        values = {
+            "question": question,
+            "settings": settings,
+            "provenance": provenance,
+            "notes": notes,
+            "tags": list(tags),
+        }
+        return self._insert_search(experiment, {**values, "status": "ended"}, add)
+
+    def _insert_search(
+        self, experiment: str, values: dict[str, Any], before_commit: Callable[[Connection, str], None]
+    ) -> str:
         search_id = ""
         while True:
             try:
@@ -77,20 +132,9 @@ class Store:
                     ).all()
                     numbers = [int(name.rpartition("-")[2]) for name in taken]
                     search_id = f"{experiment}-{max(numbers, default=0) + 1}"
-                    connection.execute(
-                        schema.searches.insert().values(
-                            id=search_id,
-                            experiment=experiment,
-                            question=question,
-                            created=datetime.now(UTC),
-                            status="running",
-                            settings=settings,
-                            provenance=provenance,
-                            notes=notes,
-                            tags=list(tags),
-                        )
-                    )
-                    before_commit(search_id)
+                    columns = {"created": datetime.now(UTC), "status": "running", **values}
+                    connection.execute(schema.searches.insert().values(id=search_id, experiment=experiment, **columns))
+                    before_commit(connection, search_id)
                 return search_id
             except IntegrityError:
                 if not self._has(schema.searches.c.id == search_id):

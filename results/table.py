@@ -1,15 +1,19 @@
-"""The ranked table of a search: one row a variant, honest about what ran and what a few seeds can show.
+"""The ranked table of a search, or of several: one row a variant, honest about what ran and what a few seeds can show.
 
 A variant is a dictionary without its seed. It has a mean, and with it a rank, only where all of its planned seeds ran to the
 end; one that diverged on one seed is shown with that word and without a rank. Trials that the scheduler stopped stand below,
 by how far they came: their accuracies belong to other epochs. Variants of different protocols (data, epochs, batch,
-augmentation) are ranked in groups of their own, and so are those of different matches.
+augmentation) are ranked in groups of their own, and so are those of different matches; imported ones, whose accuracy was
+chosen on the test images, are not ranked at all.
+
+Ranks come in groups, too: all rows that a test does not tell apart from the best share its rank (`top`).
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,25 +21,37 @@ import pandas as pd
 
 from results.frames import TRIAL_COLUMNS, Frames
 from results.matches import MATCH, by_match
-from results.matches import notes as match_notes
-from results.statistics import accuracy_error, detectable_difference, pooled_deviation
+from results.protocol import (
+    CHECKSUM,
+    IMPORTED,
+    differing,
+    in_words,
+    of_protocol,
+    require_one_protocol,
+    with_protocol,
+)
+from results.remarks import Spread, is_screening, named_groups, remarks
+from results.statistics import against_best, t_interval
+from results.text import missing
 
 COMPLETE = frozenset({"finished", "plateau"})
 """Statuses of a trial that ran to its end."""
-PROTOCOL = ("data", "epochs", "batch_size", "augment")
-"""Keys in which rows of one ranking must agree."""
-CHECKSUM = "checksum of the data"
-"""A column that this module adds to the trials: the same name may have come to mean other images."""
 STOPPED_SHOWN = 5
+COUNTS = ("parameters", "neurons_used", "macs")
+LEVEL = 0.05
+"""Below it, a corrected p tells two variants apart."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
-    """A search's variants, and what must be said beside them."""
+    """Variants of one or more searches, and what must be said beside them."""
 
     rows: pd.DataFrame
-    """rank (missing where there is none), group, variant, the keys that vary, seeds, planned, val_acc, deviation,
-    best_val_acc, test_acc, parameters, neurons_used, macs, epochs, seconds, status; of a matched comparison match, too."""
+    """rank (missing where there is none), top (not distinguishable from the best of its group; missing where no seeds
+    show a spread), p_best (the corrected p of that), group, search, variant, the keys that vary, seeds, planned, val_acc,
+    interval (half the width of its 95 % t interval), deviation, best_val_acc, test_acc, imported (the format of the file
+    that the row came from), best_test_acc and best_test_interval (of imported rows), parameters, neurons_used, macs,
+    epochs_run, gpu_seconds, wall_seconds, status; of a matched comparison match, too."""
     varying: list[str]
     """Keys of the trial's dictionary in which variants differ."""
     common: dict[str, Any]
@@ -45,28 +61,50 @@ class Table:
     hidden: int
     """Stopped variants that are left out."""
     is_comparison: bool
+    is_screening: bool
+    """Whether a ranked variant has three seeds or fewer."""
+    searches: list[str]
+    protocols: list[str]
+    """Where there are several groups, in what the protocol of each differs from the others'."""
 
 
-def variants(frames: Frames, search_id: str, *, everything: bool = False) -> Table:
-    """The table of one search. Raises InputError for an unknown one."""
-    search = frames.search(search_id)
-    settings = search["settings"]
-    trials = frames.trials_of(search_id)
-    is_comparison = settings.get("grid") is not None
-    planned = len(settings.get("seeds") or [0]) if is_comparison else 1
+def variants(frames: Frames, search: str | Sequence[str], *, everything: bool = False, mix: bool = False) -> Table:
+    """The table of one search or of several; `mix` lets several differ in their protocol.
+
+    Raises:
+        InputError: an unknown search; several of different protocols without `mix`.
+    """
+    names = list(dict.fromkeys([search] if isinstance(search, str) else search))
+    settings = {name: frames.search(name)["settings"] for name in names}
+    trials = frames.trials_of(*names)
+    is_comparison = any(values.get("grid") is not None for values in settings.values())
     keys = [key for key in trials.columns if key not in TRIAL_COLUMNS]
     varying = [key for key in keys if _varies(trials[key])]
     common = {key: trials[key].iloc[0] for key in keys if key not in varying} if len(trials) else {}
 
-    trials = trials.assign(**{CHECKSUM: _checksums(trials)})
+    trials = with_protocol(trials).sort_values("search_id", key=lambda ids: ids.map(names.index), kind="stable")
+    if len(names) > 1 and not mix:
+        require_one_protocol(trials)
+    standing = by_match(trials, settings)
+    under = ["search_id", "variant", CHECKSUM, *([MATCH] if MATCH in standing else [])]
     rows = [
-        {**_row(group, planned), **{key: group[key].iloc[0] for key in varying}}
-        for _, group in trials.groupby(["variant", CHECKSUM], sort=False)
+        {
+            **_row(group, _planned(group, settings[group["search_id"].iloc[0]])),
+            **{key: group[key].iloc[0] for key in varying},
+        }
+        for _, group in standing.groupby(under, sort=False)
     ]
-    table = pd.DataFrame(by_match(rows, settings))
-    if len(table):
-        table = _ranked(table)
+    table = pd.DataFrame(rows)
     hidden = 0
+    spreads: dict[tuple[str, ...], Spread] = {}
+    protocols: list[str] = []
+    if len(table):
+        kinds = list(zip(table["protocol"], table[MATCH] if MATCH in table else [""] * len(table), strict=True))
+        numbers = {kind: number for number, kind in enumerate(dict.fromkeys(kinds), start=1)}
+        table = table.assign(group=[numbers[kind] for kind in kinds])
+        spreads = {protocol: spread_of(trials, protocol) for protocol in dict.fromkeys(table["protocol"])}
+        protocols = _protocols(table)
+        table = _ranked(table, spreads)
     if not everything and len(table):
         # stopped ones are many in a search, and each says little
         halted = table.index[table["status"] == "stopped"]
@@ -76,41 +114,74 @@ def variants(frames: Frames, search_id: str, *, everything: bool = False) -> Tab
         rows=table,
         varying=varying,
         common=common,
-        notes=_notes(table, trials, settings, is_comparison),
+        notes=remarks(table, trials, settings, spreads, is_comparison=is_comparison),
         hidden=hidden,
         is_comparison=is_comparison,
+        is_screening=is_screening(table),
+        searches=names,
+        protocols=protocols,
     )
 
 
+def spread_of(trials: pd.DataFrame, protocol: tuple[str, ...]) -> Spread:
+    """The standard deviation between seeds, pooled over the variants of the trials that have this protocol."""
+    trials = of_protocol(trials, protocol)
+    ended = trials[trials["status"].isin(COMPLETE) & trials["val_acc"].notna()]
+    groups = [
+        [float(value) for value in measured(group)["val_acc"]]
+        for _, group in ended.groupby(["search_id", "variant"], sort=False)
+    ]
+    return Spread.over(groups)
+
+
+def measured(group: pd.DataFrame) -> pd.DataFrame:
+    """A variant's trials, each a measurement: the same seed twice is not a second one.
+
+    Imported trials all count: their seeds fixed nothing, and some have none.
+    """
+    return group if (group[IMPORTED] != "").all() else group.drop_duplicates("seed", keep="last")
+
+
+def _planned(group: pd.DataFrame, settings: dict[str, Any]) -> int:
+    """How many seeds the variant is to be trained with; of imported ones no more is known than what there is."""
+    if group[IMPORTED].iloc[0]:
+        return len(group)
+    return len(settings.get("seeds") or [0]) if settings.get("grid") is not None else 1
+
+
 def _varies(column: pd.Series) -> bool:
-    return column.map(lambda value: "" if _missing(value) else repr(value)).nunique() > 1
-
-
-def _missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    return column.map(lambda value: "" if missing(value) else repr(value)).nunique() > 1
 
 
 def _row(group: pd.DataFrame, planned: int) -> dict[str, Any]:
-    """One variant. Seeds count once: the same seed twice is not a second measurement.
+    """One variant.
 
     While seeds are missing, one trial shows its own values and several show none: a mean over those that survived would look
     better than the variant is.
     """
-    group = group.drop_duplicates("seed", keep="last")
+    group = measured(group)
     ended = group[group["status"].isin(COMPLETE)]
     complete = len(ended) >= planned
     told = ended if complete else group if len(group) == 1 else group.iloc[:0]
+    found = [float(value) for value in ended["best_test_acc"].dropna()]
     return {
+        "search": group["search_id"].iloc[0],
         "variant": group["variant"].iloc[0],
         "trials": [str(name) for name in group["id"]],
-        "protocol": tuple(str(group[key].iloc[0]) for key in (*PROTOCOL, CHECKSUM) if key in group),
+        "protocol": group["protocol"].iloc[0],
+        **({MATCH: group[MATCH].iloc[0]} if MATCH in group else {}),
+        "imported": group[IMPORTED].iloc[0],
         "seeds": len(ended),
         "planned": planned,
         "complete": complete,
+        "values": [float(value) for value in ended["val_acc"].dropna()] if complete else [],
         "val_acc": float(told["val_acc"].mean()),
+        "interval": t_interval([float(value) for value in ended["val_acc"].dropna()]) if complete else math.nan,
         "deviation": float(ended["val_acc"].std()) if complete else math.nan,
         "best_val_acc": float(told["best_val_acc"].mean()),
         "test_acc": float(ended["test_acc"].mean()) if complete else math.nan,
+        "best_test_acc": sum(found) / len(found) if found else math.nan,
+        "best_test_interval": t_interval(found),
         "parameters": group["parameters"].iloc[0],
         "neurons_used": group["neurons_used"].iloc[0],
         "macs": group["macs"].iloc[0],
@@ -121,85 +192,58 @@ def _row(group: pd.DataFrame, planned: int) -> dict[str, Any]:
     }
 
 
-def _checksums(trials: pd.DataFrame) -> pd.Series:
-    """Each trial's data checksum; one that has not begun, and so recorded none, goes with the others of its data set."""
-    found = trials["provenance"].map(lambda provenance: (provenance or {}).get("data_checksum"))
-    data = trials["data"].astype(str) if "data" in trials else pd.Series("", index=trials.index)
-    known = found.groupby(data).transform(lambda checksums: checksums.ffill().bfill())
-    return known.fillna("").astype(str)
-
-
 def _status(counts: Counter[str], planned: int) -> str:
     """One word where all seeds agree, else how many of the planned came to what."""
     if sum(counts.values()) == planned and len(counts) == 1:
         return next(iter(counts))
-    missing = planned - sum(counts.values())
+    absent = planned - sum(counts.values())
     parts = [f"{count} of {planned} {status}" for status, count in sorted(counts.items()) if status not in COMPLETE]
     done = sum(count for status, count in counts.items() if status in COMPLETE)
     if done:
         parts.insert(0, f"{done} of {planned} finished")
-    if missing > 0:
-        parts.append(f"{missing} to come")
+    if absent > 0:
+        parts.append(f"{absent} to come")
     return ", ".join(parts)
 
 
-def _ranked(table: pd.DataFrame) -> pd.DataFrame:
-    """Complete variants by validation accuracy at the last epoch, ranked within their protocol; then the others."""
-    groups = {protocol: number for number, protocol in enumerate(dict.fromkeys(table["protocol"]), start=1)}
-    table = table.assign(group=table["protocol"].map(groups), rank=pd.array([pd.NA] * len(table), dtype="Int64"))
+def _protocols(table: pd.DataFrame) -> list[str]:
+    """A line for each protocol, where there are several: its groups, its searches, and in what it differs."""
+    parts = differing(list(dict.fromkeys(table["protocol"])))
+    if not parts:
+        return []
+    lines = []
+    for protocol in dict.fromkeys(table["protocol"]):
+        rows = of_protocol(table, protocol)
+        searches = ", ".join(dict.fromkeys(rows["search"]))
+        lines.append(f"{named_groups(rows['group'])} ({searches}): {in_words(protocol, parts)}")
+    return lines
+
+
+def _ranked(table: pd.DataFrame, spreads: dict[tuple[str, ...], Spread]) -> pd.DataFrame:
+    """Complete variants by validation accuracy at the last epoch, ranked within their group; then the others."""
+    table = table.astype({name: "Int64" for name in COUNTS if table[name].notna().any()}).assign(
+        rank=pd.array([pd.NA] * len(table), dtype="Int64"),
+        top=pd.array([pd.NA] * len(table), dtype="boolean"),
+        p_best=math.nan,
+    )
     table = table.sort_values(
         ["group", "complete", "seeds", "epochs_run", "val_acc"],
         ascending=[True, False, False, False, False],
         kind="stable",
     )
     done = table["complete"]
-    in_order = table[done].sort_values(["group", "val_acc"], ascending=[True, False], kind="stable")
+    in_order = table[done].sort_values(
+        ["group", "val_acc", "best_test_acc"], ascending=[True, False, False], kind="stable"
+    )
     ranks = in_order.groupby("group")["val_acc"].rank(ascending=False, method="min")  # equals share a rank
     table.loc[in_order.index, "rank"] = ranks.astype("Int64")
+    for _, group in in_order[in_order["val_acc"].notna()].groupby("group"):
+        spread = spreads[group["protocol"].iloc[0]]
+        if spread.freedom:
+            p = against_best(list(group["values"]), spread.deviation, spread.freedom)
+            table.loc[group.index, "p_best"] = p
+            table.loc[group.index, "top"] = pd.array([value >= LEVEL for value in p], dtype="boolean")
     order = list(in_order.index) + list(table[~done].index)
-    result = table.loc[order].sort_values("group", kind="stable") if len(groups) > 1 else table.loc[order]
-    return result.reset_index(drop=True)
-
-
-def _notes(table: pd.DataFrame, trials: pd.DataFrame, settings: dict[str, Any], is_comparison: bool) -> list[str]:
-    """What these numbers can show, in sentences."""
-    notes: list[str] = []
-    if not len(table):
-        return ["No trial has been started yet."]
-    if settings.get("match"):
-        notes += match_notes(settings, dict(zip(table[MATCH], table["group"], strict=True)))
-    complete = trials[trials["status"].isin(COMPLETE)].drop_duplicates(["variant", CHECKSUM, "seed"], keep="last")
-    groups = [list(map(float, group["val_acc"])) for _, group in complete.groupby(["variant", CHECKSUM])]
-    if is_comparison:
-        deviation, freedom = pooled_deviation(groups)
-        seeds = len(settings.get("seeds") or [])
-        if freedom:
-            gap = detectable_difference(deviation, seeds)
-            notes.append(
-                f"Between seeds the standard deviation is {100 * deviation:.2f} points (pooled, {freedom} degrees of "
-                f"freedom). With {seeds} seeds a variant, a difference of {100 * gap:.2f} points is found with 80 % "
-                "power; smaller ones are not resolved by this table."
-            )
-        else:
-            notes.append("One seed a variant shows no spread: no difference in this table is resolved. Add --seeds.")
-    else:
-        ranked = table[table["rank"].notna()]
-        if len(ranked):
-            notes.append(
-                "The first row is searched, unconfirmed: the best of many single runs looks better than it is. Compare "
-                "it with fresh seeds before you believe it."
-            )
-    images = settings.get("val_images")
-    known = table["val_acc"].dropna()
-    if images and len(known):
-        error = accuracy_error(float(known.iloc[0]), int(images))
-        notes.append(
-            f"One accuracy on {int(images):,} validation images has a standard error of {100 * error:.2f} points."
-        )
-    if not settings.get("grid") and settings.get("scheduler") == "asha" and (table["status"] == "stopped").any():
-        notes.append("Stopped variants are ordered by the epochs that they reached; they have no rank.")
-    if len(set(table["group"])) > 1:
-        notes.append(
-            "Variants of different data, epochs, batch, augmentation or match are ranked in groups of their own."
-        )
-    return notes
+    result = table.loc[order].sort_values("group", kind="stable") if table["group"].nunique() > 1 else table.loc[order]
+    first = ["rank", "top", "p_best", "group"]
+    return result[[*first, *(name for name in result.columns if name not in first)]].reset_index(drop=True)

@@ -21,13 +21,25 @@ def cell(value: object) -> Any:
     return value
 
 
+def missing(value: object) -> bool:
+    """Whether a cell of a frame holds nothing: none, NaN or pandas' NA."""
+    return value is None or (isinstance(value, float) and math.isnan(value)) or type(value).__name__ == "NAType"
+
+
+def short(value: object) -> str:
+    """A value of a trial's dictionary in few characters."""
+    if isinstance(value, float):
+        return f"{value:.3g}" if not value.is_integer() or abs(value) >= 1e6 else str(int(value))
+    return str(value)
+
+
 def percent(value: float, digits: int = 2) -> str:
     """A fraction as a percentage; nothing where it is missing."""
-    return "" if value is None or math.isnan(value) else f"{100 * value:.{digits}f}"
+    return "" if missing(value) else f"{100 * value:.{digits}f}"
 
 
 def amount(value: float) -> str:
     """A count with its thousands apart, or shortened to millions; nothing where it is missing."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if missing(value):
         return ""
     return f"{value / 1e6:.1f} M" if value >= 1e7 else f"{int(value):,}"

@@ -267,7 +267,7 @@ def _show_results(search_id: str, storage: str, folder: Path, console: Console) 
     """The ranked table, the picture, and what one may want to do next."""
     from results.frames import load
     from results.plot import search_picture
-    from results.show import print_search
+    from results.screen import print_search
 
     frames = load(storage)
     print_search(frames, search_id, console)

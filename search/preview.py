@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from arch_space.cost import cost
+from results.foresight import foresight, spread_before
 from results.store import Store
 from search.expected import SIMULATIONS, expected_epochs
 from search.matching import show as show_matchings
@@ -57,6 +58,7 @@ def preview(store: Store, new: Checked, variants: Sequence[str], console: Consol
     show_matchings(new.matchings, console)
     console.print(_table(new, trials, measured, estimated))
     _print_sources(new, measured, console)
+    console.print(_seen_by_seeds(store, new, trials), highlight=False, soft_wrap=True)
 
 
 def plan(new: Checked) -> list[Planned]:
@@ -138,6 +140,13 @@ def _print_sources(new: Checked, measured: Sequence[Measurement], console: Conso
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _seen_by_seeds(store: Store, new: Checked, trials: Sequence[Planned]) -> str:
+    """What the planned seeds will be able to show, from the spread of like trials in the store where there are any."""
+    seeds = len(new.experiment.seeds) if new.experiment.is_comparison else 1
+    spread = spread_before(store, trials[0].config.to_flat(), new.header.checksum)
+    return foresight(spread, len(trials) // seeds, seeds)
 
 
 def fitting(total_bytes: int, peak_bytes: int) -> int:

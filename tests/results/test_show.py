@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 from results import plot, show
 from results.errors import InputError
 from results.frames import load
+from results.screen import print_search, print_table
+from results.table import variants
 
 sys.path.insert(0, str(Path(__file__).parent))
 from recorded import new_store, search, trial
@@ -77,6 +79,77 @@ def test_csv_and_parquet_hold_every_variant(folder, tmp_path):
         assert len(read(path)) == 4
 
 
+def test_latex_is_a_booktabs_table_with_what_may_be_claimed_above_it(folder, tmp_path):
+    path = tmp_path / "table.tex"
+    assert inside(show.app, "toy-1", "--latex", str(path), folder=folder).exit_code == 0
+    text = path.read_text()
+    lines = text.splitlines()
+    rows = [line for line in lines if line.endswith(r"\\")]
+    assert len(rows) == 3
+    assert all(row.count("&") == rows[0].count("&") for row in rows)
+    assert rows[1].startswith(r"1--2 & \textbf{hidden=16} & 3/3 & 52.60 $\pm$ 2.48 & 50.00")
+    assert [lines.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
+    assert any(line.startswith("% Between seeds") for line in lines)
+    assert r"\usepackage{booktabs}" in text
+
+
+def test_latex_and_markdown_keep_text_that_reads_like_markup_as_text(tmp_path):
+    with new_store(tmp_path) as store:
+        name = search(store)
+        trial(store, name, [0.5], ffn="a_b&c%$#{}~^\\|<b>*x*")
+        trial(store, name, [0.6])
+    for option in ("--latex", "--markdown"):
+        assert inside(show.app, option, str(tmp_path / option), folder=tmp_path).exit_code == 0
+    assert (
+        r"a\_b\&c\%\$\#\{\}\textasciitilde{}\textasciicircum{}\textbackslash{}|<b>*x*"
+        in (tmp_path / "--latex").read_text()
+    )
+    assert r"a\_b&c%$#{}~^\\\|\<b\>\*x\*" in (tmp_path / "--markdown").read_text()
+
+
+def test_markdown_is_a_pipe_table_and_the_notes(folder, tmp_path):
+    path = tmp_path / "table.md"
+    assert inside(show.app, "toy-1", "--markdown", str(path), folder=folder).exit_code == 0
+    table = [line for line in path.read_text().splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in table}) == 1
+    assert len(table) == 4
+    assert "52.60 ± 2.48" in table[2]
+    assert "- Screening" in path.read_text()
+
+
+def test_several_searches_stand_in_one_table_and_the_rows_say_which(folder):
+    answer = json.loads(inside(show.app, "toy-1", "toy-2", "--json", folder=folder).stdout)
+    assert answer["searches"] == ["toy-1", "toy-2"]
+    assert {row["search"] for row in answer["variants"]} == {"toy-1", "toy-2"}
+    assert len(answer["variants"]) == 6
+
+
+def test_searches_are_picked_by_tag_and_rows_by_kind(folder):
+    answer = json.loads(inside(show.app, "--tag", "a", "--kind", "fff", "--json", folder=folder).stdout)
+    assert answer["search"] == "toy-2"
+    assert [row["ffn"] for row in answer["variants"]] == ["fff"]
+    assert (
+        sum(
+            "Which is best?" in line
+            for line in inside(show.app, "--list", "--tag", "a", folder=folder).stdout.split("\n")
+        )
+        == 1
+    )
+
+
+@pytest.mark.parametrize("columns", [80, 100, 120])
+def test_no_line_of_a_table_is_wider_than_the_screen(folder, columns):
+    screen = io.StringIO()
+    frames = load(f"sqlite:///{folder}/arbor.db")
+    for names in (["toy-1"], ["toy-2"], ["toy-1", "toy-2"]):
+        print_table(frames, variants(frames, names), Console(width=columns, file=screen))
+    lines = [line.rstrip() for line in screen.getvalue().splitlines()]
+    assert sum(line.endswith(("finished", "stopped", "failed")) for line in lines) == 12  # no status is cut
+    assert (
+        max(len(line) for line in lines if not line.startswith("interrupted")) <= columns
+    )  # a command is never broken
+
+
 def inside(app, *arguments, folder):
     """The command in this process: what it prints, or the refusal that `results.cli` turns into a sentence and 2."""
     return CliRunner().invoke(app, [*arguments, "--storage", f"sqlite:///{folder}/arbor.db"])
@@ -101,6 +174,10 @@ def test_an_unknown_search_ends_with_2_and_one_sentence(folder):
     ("app", "arguments", "sentence"),
     [
         (show.app, ["toy-1.1"], "did you mean 'toy-1'?"),
+        (show.app, ["--tag", "b"], "No search has the tag 'b'; the tags are a"),
+        (show.app, ["--note", "nothing"], "No search has 'nothing' in its notes"),
+        (show.app, ["--kind", "ff"], "Unknown kind 'ff'; did you mean 'fff'?"),
+        (show.app, ["toy-1", "--latex", "{tmp}"], "is a folder"),
         (show.app, ["toy-1", "--csv", "{tmp}"], "is a folder"),
         (show.app, ["toy-1", "--parquet", "{tmp}/no/table.parquet"], "does not exist"),
         (plot.app, ["toy-1", "-o", "{tmp}/picture.foo"], "must be a file that ends in .png"),
@@ -116,7 +193,7 @@ def test_bad_input_is_refused_in_one_sentence(folder, tmp_path, app, arguments, 
 @pytest.mark.parametrize("columns", [80, 100])
 def test_statuses_stay_whole_on_a_narrow_screen(folder, columns):
     screen = io.StringIO()
-    show.print_search(load(f"sqlite:///{folder}/arbor.db"), "toy-1", Console(width=columns, file=screen))
+    print_search(load(f"sqlite:///{folder}/arbor.db"), "toy-1", Console(width=columns, file=screen))
     rows = [line for line in screen.getvalue().splitlines() if "3/3" in line]
     assert len(rows) == 2
     assert all(line.rstrip().endswith(" finished") and len(line) <= columns for line in rows)
@@ -134,7 +211,8 @@ def test_searches_are_listed(folder):
 
 
 def test_neither_torch_nor_ray_is_needed():
-    script = "import sys, results.show, results.plot; print({'torch', 'ray', 'deepspeed'} & set(sys.modules))"
+    modules = "results.show, results.plot, results.compare, results.ingest"
+    script = f"import sys, {modules}; print({{'torch', 'ray', 'deepspeed', 'optuna'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=REPOSITORY, timeout=60)
     assert done.stdout.strip() == "set()"
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from results.cells import cells, last_of_best
 from results.errors import InputError
 from results.frames import load
+from results.selection import of_kinds, searches_with
 from results.table import variants
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -144,11 +146,144 @@ def test_a_comparison_says_what_difference_its_seeds_detect(store):
     for hidden in (8, 16):
         for seed, value in enumerate((0.495, 0.500, 0.505)):
             trial(store, name, [value], seed=seed, hidden=hidden)
-    (note, images) = table_of(store, name).notes
+    note, group, screening, images = table_of(store, name).notes
     # half a point between seeds, three seeds, 4 degrees of freedom: science.md's 1.5 points
     assert "standard deviation is 0.50 points (pooled, 4 degrees of freedom)" in note
     assert "a difference of 1.54 points" in note
+    assert "The rows of rank 1 are equal" in group
+    assert "Screening: with 3 seeds" in screening
     assert "standard error of 0.71 points" in images
+
+
+def compare(store, means, seeds=3, step=0.005, **config):
+    """A comparison whose variants lie `step` apart between seeds, each around its mean."""
+    name = search(store, grid=True, seeds=tuple(range(seeds)))
+    for hidden, mean in enumerate(means, start=8):
+        for seed in range(seeds):
+            trial(store, name, [mean + step * (seed - (seeds - 1) / 2)], seed=seed, hidden=hidden, **config)
+    return name
+
+
+def test_a_mean_stands_with_its_95_percent_t_interval(store):
+    row = table_of(store, compare(store, [0.7])).rows.iloc[0]
+    # t(0.975, 2) = 4.303 times 0.005 / sqrt(3)
+    assert row["interval"] == pytest.approx(4.303 * 0.005 / math.sqrt(3), abs=1e-5)
+    assert math.isnan(table_of(store, compare(store, [0.7], seeds=1)).rows["interval"].iloc[0])
+
+
+def test_variants_that_no_test_tells_apart_from_the_best_share_its_rank(store):
+    table = table_of(store, compare(store, [0.700, 0.702, 0.640]))
+    assert list(table.rows["rank"]) == [1, 2, 3]
+    assert list(table.rows["top"]) == [True, True, False]
+    # the last is 6.2 points off: t = 0.062 / (0.005 sqrt(2/3)) = 15.2 with 6 degrees of freedom
+    assert table.rows["p_best"].iloc[2] < 1e-4
+    assert any("Rows of rank 1-2 are not distinguishable from the best" in note for note in table.notes)
+    texts = [cells(row, table, last_of_best(table))["rank"] for row in table.rows.to_dict("records")]
+    assert texts == ["1-2", "1-2", "3"]
+
+
+def test_a_best_variant_far_above_stands_alone(store):
+    table = table_of(store, compare(store, [0.7, 0.6]))
+    assert list(table.rows["top"]) == [True, False]
+    assert any("The best is told apart from every other row" in note for note in table.notes)
+
+
+def test_without_a_spread_no_row_is_called_equal_or_different(store):
+    table = table_of(store, compare(store, [0.7, 0.6], seeds=1))
+    assert table.rows["top"].isna().all()
+    assert any("no difference in this table is resolved" in note for note in table.notes)
+
+
+@pytest.mark.parametrize(("seeds", "is_screening"), [(1, True), (3, True), (4, False)])
+def test_three_seeds_or_fewer_are_called_a_screening(store, seeds, is_screening):
+    table = table_of(store, compare(store, [0.7, 0.6], seeds=seeds))
+    assert table.is_screening is is_screening
+
+
+def test_it_is_said_where_some_variants_vary_more_than_others(store):
+    name = search(store, grid=True, seeds=tuple(range(5)))
+    for hidden, step in ((8, 0.0005), (9, 0.02)):
+        for seed in range(5):
+            trial(store, name, [0.7 + step * seed], seed=seed, hidden=hidden)
+    assert any("Some variants vary more between seeds than others" in note for note in table_of(store, name).notes)
+    assert not any("vary more" in note for note in table_of(store, compare(store, [0.7, 0.6])).notes)
+
+
+def test_each_protocol_has_a_spread_of_its_own(store):
+    name = search(store, grid=True, seeds=(0, 1))
+    for augment, step in (("none", 0.01), ("seed", 0.10)):
+        for seed in range(2):
+            trial(store, name, [0.5 + step * seed], seed=seed, augment=augment)
+    table = table_of(store, name)
+    assert table.protocols == ["Group 1 (toy-1): augment=none", "Group 2 (toy-1): augment=seed"]
+    assert "Group 1: Between seeds the standard deviation is 0.71 points" in table.notes[0]
+    assert "Group 2: Between seeds the standard deviation is 7.07 points" in table.notes[1]
+
+
+def test_matches_are_ranked_apart_while_their_seeds_show_one_spread(store):
+    name = compare(store, [0.70, 0.71, 0.72])
+    hashes = list(load(store.url).trials["variant"].unique())
+    match = {"measure": "parameters", "tolerance": 0.01}
+    settings = store.search(name).settings
+    settings["match"] = [
+        {**match, "target": 100, "variants": [{"variant": variant, "met": True} for variant in hashes[:2]]},
+        {**match, "target": 200, "variants": [{"variant": variant, "met": True} for variant in hashes[1:]]},
+    ]
+    store.update_search(name, settings=settings)
+    table = table_of(store, name)
+    assert list(table.rows["group"]) == [1, 1, 2, 2]
+    assert list(table.rows["rank"]) == [1, 2, 1, 2]
+    assert table.protocols == []
+    assert [note[:20] for note in table.notes[:2]] == ["Group 1 is matched: ", "Group 2 is matched: "]
+    assert "(pooled, 6 degrees of freedom)" in table.notes[2], "what stands in two groups counts once"
+    assert [note[:8] for note in table.notes[3:5]] == ["Group 1:", "Group 2:"]
+
+
+def test_two_searches_of_one_protocol_are_ranked_in_one_table_and_their_seeds_pooled(store):
+    first, second = compare(store, [0.70]), compare(store, [0.60])
+    table = variants(load(store.url), [first, second])
+    assert list(table.rows["search"]) == [first, second]
+    assert list(table.rows["rank"]) == [1, 2]
+    assert "(pooled, 4 degrees of freedom)" in table.notes[0]
+
+
+def test_one_variant_of_two_searches_stays_two_rows(store):
+    first, second = compare(store, [0.70]), compare(store, [0.70])
+    rows = variants(load(store.url), [first, second]).rows
+    assert list(rows["seeds"]) == [3, 3]
+    assert rows["variant"].nunique() == 1
+
+
+def test_searches_of_different_protocols_are_refused_unless_told_and_then_the_difference_is_shown(store):
+    first, second = compare(store, [0.7]), compare(store, [0.8], epochs=9)
+    frames = load(store.url)
+    with pytest.raises(InputError, match=r"differ in epochs \(3 in toy-1, 9 in toy-2\); name others, or say --mix"):
+        variants(frames, [first, second])
+    table = variants(frames, [first, second], mix=True)
+    assert table.protocols == ["Group 1 (toy-1): epochs=3", "Group 2 (toy-2): epochs=9"]
+    assert list(table.rows["rank"]) == [1, 1]
+
+
+def test_a_kind_is_shown_alone_under_the_ranks_of_the_whole(store):
+    name = search(store)
+    for ffn, value in (("mlp", 0.7), ("fff", 0.6), ("mlp", 0.5)):
+        trial(store, name, [value], ffn=ffn, hidden=int(100 * value))
+    table = of_kinds(table_of(store, name), ["fff"])
+    assert list(table.rows["rank"]) == [2]
+    assert table.notes[-1].startswith("2 variants of other kinds are left out")
+    with pytest.raises(InputError, match="Unknown kind 'ff'; did you mean 'fff'"):
+        of_kinds(table_of(store, name), ["ff"])
+
+
+def test_searches_are_found_by_tag_and_by_a_word_of_their_notes(store):
+    first, second = search(store), search(store)
+    store.update_search(second, tags=["paper", "fff"], notes="Level rates, lunch")
+    frames = load(store.url)
+    assert searches_with(frames, [], tags=["paper"], note=None) == [second]
+    assert searches_with(frames, [], tags=[], note="LUNCH") == [second]
+    assert searches_with(frames, [first], tags=[], note=None) == [first]
+    with pytest.raises(InputError, match="No search has the tag 'papre'; the tags are fff, paper"):
+        searches_with(frames, [], tags=["papre"], note=None)
 
 
 def test_a_search_without_trials_says_so(store):

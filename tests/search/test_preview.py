@@ -58,6 +58,7 @@ def test_a_preview_prints_numbers_makes_no_search_and_measures_once(storage, mon
     first = invoke(*arguments).output
     assert re.search(r"trials +4 \(as many variants, sampled\)", first)
     assert re.search(r"parameters +[\d,]+ to [\d,]+", first)
+    assert "One seed a variant will resolve no difference" in first
     assert re.search(r"seconds per epoch +[\d.e-]+ to [\d.e-]+ \(3 variants measured", first)
     assert re.search(r"wall time +\d+ (s|min) with \d at once", first)
     assert "GPU memory" not in first

@@ -1,0 +1,103 @@
+"""The cells of a printed table, the same on a screen, in LaTeX and in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from results.table import Table
+from results.text import amount, missing, percent, plain, short
+
+TEXT = ("search", "variant keys", "status")
+"""Columns of words; the others are numbers."""
+
+
+def columns(table: Table) -> list[str]:
+    """The columns of a table, in order: those that have something to say."""
+    rows = table.rows
+    trained, imported = (rows["imported"] == "").any(), (rows["imported"] != "").any()
+    names = ["rank"]
+    if rows["group"].nunique() > 1:
+        names.append("group")
+    if len(table.searches) > 1:
+        names.append("search")
+    names += ["variant keys", "seeds"]
+    if trained:
+        names.append("val %")
+        if table.is_comparison:
+            names.append("test %")
+        names.append("best %")
+    if imported:
+        names.append("test-best %")
+    names.append("params")
+    if trained:
+        names += ["neurons", "MACs"]
+    names += ["epochs", "GPU s" if (rows["gpu_seconds"] > 0).any() else "wall s", "status"]
+    return names
+
+
+def cells(row: Mapping[Any, Any], table: Table, last_of_best: Mapping[int, int]) -> dict[str, str]:
+    """Every cell of a row by its column; `last_of_best` is what `last_of_best` gives."""
+    return {
+        "rank": _rank(row, last_of_best),
+        "group": str(row["group"]),
+        "search": plain(row["search"]),
+        "variant keys": plain(keys_text(row, table.varying)),
+        "seeds": f"{row['seeds']}/{row['planned']}",
+        "val %": _value(row),
+        "test %": percent(row["test_acc"]),
+        "best %": percent(row["best_val_acc"]),
+        "test-best %": _with_interval(row["best_test_acc"], row["best_test_interval"]),
+        "params": amount(row["parameters"]),
+        "neurons": amount(row["neurons_used"]),
+        "MACs": amount(row["macs"]),
+        "epochs": str(row["epochs_run"]) if row["epochs_run"] or not row["imported"] else "",
+        "GPU s": _seconds(row, row["gpu_seconds"] or row["wall_seconds"]),
+        "wall s": _seconds(row, row["wall_seconds"]),
+        "status": "imported" if row["imported"] else plain(row["status"]),
+    }
+
+
+def last_of_best(table: Table) -> dict[int, int]:
+    """For each group the last rank that is not distinguishable from its best, where a test was made."""
+    top = table.rows[table.rows["top"].fillna(False)]
+    return {int(str(group)): int(rows["rank"].max()) for group, rows in top.groupby("group")}
+
+
+def _rank(row: Mapping[Any, Any], last_of_best: Mapping[int, int]) -> str:
+    """A number, or the whole span of the ranks that no test tells apart from the best."""
+    if missing(row["rank"]):
+        return ""
+    last = last_of_best.get(int(row["group"]), 1)
+    is_top = not missing(row["top"]) and bool(row["top"])
+    return f"1-{last}" if is_top and last > 1 else str(row["rank"])
+
+
+def _value(row: Mapping[Any, Any]) -> str:
+    """The ranked value with its interval; in parentheses where it is a trial's at an epoch before its end."""
+    value = percent(row["val_acc"])
+    if not value:
+        return ""
+    return _with_interval(row["val_acc"], row["interval"]) if row["complete"] else f"({value})"
+
+
+def _seconds(row: Mapping[Any, Any], seconds: float) -> str:
+    return f"{seconds:,.0f}" if seconds or not row["imported"] else ""
+
+
+def _with_interval(value: float, half: float) -> str:
+    return percent(value) if missing(half) else f"{percent(value)} ± {percent(half)}"
+
+
+def keys_text(row: Mapping[Any, Any], varying: list[str]) -> str:
+    """The keys that make a variant, shortened: `fff depth=3 trees=4 lr=0.0021`."""
+    words = []
+    for key in varying:
+        value = row.get(key)
+        if key == "seed" or missing(value):
+            continue
+        if key in ("ffn", "layout", "arch"):
+            words.append(short(value))
+        else:
+            words.append(f"{key.rpartition('.')[2]}={short(value)}")
+    return " ".join(words) or str(row["variant"])

@@ -1,0 +1,39 @@
+"""What a comparison will be able to show, from the spread of what was run before."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from results.foresight import foresight, spread_before
+from results.remarks import Spread
+
+sys.path.insert(0, str(Path(__file__).parent))
+from recorded import new_store, search, trial
+
+PROTOCOL = {"data": "digits", "epochs": 3, "batch_size": 64, "augment": "none"}
+
+
+def test_the_spread_is_that_of_trials_with_the_same_data_and_protocol(tmp_path):
+    with new_store(tmp_path) as store:
+        name = search(store, grid=True, seeds=(0, 1))
+        for hidden in (8, 9):
+            for seed, value in enumerate((0.50, 0.51)):
+                trial(store, name, [value], seed=seed, hidden=hidden)
+                trial(store, name, [10 * value - 4.5], seed=seed, hidden=hidden, epochs=9)
+        assert spread_before(store, PROTOCOL, "c").freedom == 0, "the images may be others"
+        for row in store.trials(name):
+            store.update_trial(row.id, provenance={"data_checksum": "c"})
+        found = spread_before(store, PROTOCOL, "c")
+        assert (found.freedom, found.deviation) == (2, pytest.approx(0.01 / 2**0.5))
+        assert spread_before(store, {**PROTOCOL, "epochs": 9}, "c").deviation == pytest.approx(0.1 / 2**0.5)
+        assert spread_before(store, {**PROTOCOL, "epochs": 4}, "c").freedom == 0
+
+
+def test_the_sentence_says_the_difference_and_where_its_deviation_is_from():
+    # two variants of three seeds at half a point: science.md's 1.5 points
+    assert foresight(Spread(deviation=float("nan"), freedom=0), 2, 3).startswith(
+        "With 3 seeds a variant, a difference of 1.54 points will be found with 80 % power"
+    )
+    assert "from like trials in the store, 7 degrees" in foresight(Spread(deviation=0.004, freedom=7), 2, 3)
+    assert "will resolve no difference" in foresight(Spread(deviation=0.004, freedom=7), 20, 1)
