@@ -362,7 +362,7 @@ def test_groups_and_multiply_adds_are_counted_to_the_unit() -> None:
         for depth in range(5):
             assert groups_in(fanout, depth) == naive_nodes(fanout, depth)
     config = FFFFanoutConfig(fanout=4, depth=3, trees=2, dense_rows=8)
-    assert (config.neurons, config.neurons_used) == (680, 40)
+    assert (config.neurons, config.neurons_used(16)) == (680, 40)
     assert config.macs(512, 65) == 65 * 2 * 512 * 688
     assert config.macs_conditional(512, 65) == 65 * 2 * 512 * 40
 
