@@ -192,7 +192,7 @@ def _notes(table: pd.DataFrame, trials: pd.DataFrame, settings: dict[str, Any], 
         notes.append(
             f"One accuracy on {int(images):,} validation images has a standard error of {100 * error:.2f} points."
         )
-    if not settings.get("grid") and settings.get("scheduler") == "asha" and (table["status"] == "stopped").any():
+    if not settings.get("grid") and settings.get("scheduler") != "none" and (table["status"] == "stopped").any():
         notes.append("Stopped variants are ordered by the epochs that they reached; they have no rank.")
     if len(set(table["group"])) > 1:
         notes.append("Variants of different data, epochs, batch or augmentation are ranked in groups of their own.")

@@ -34,6 +34,7 @@ from search.prepare import (
 )
 from search.preview import preview
 from search.resources import Resources, plan_resources
+from search.schedulers import degenerate, in_words
 from search.session import Session
 from trainer.resolve import discover_variants
 
@@ -125,6 +126,7 @@ def _resume(store: Store, asked: Asked, console: Console) -> tuple[Prepared, Res
         ("--reduction", given.reduction),
         ("--seed", given.search_seed),
         ("--sampler", given.sampler),
+        ("--scheduler", given.scheduler),
         ("--pooled-rungs", given.pooled_rungs),
         ("--set", given.fixed or None),
     ):
@@ -209,8 +211,7 @@ def _announce(session: Session, prepared: Prepared, resources: Resources, consol
     budget = (
         f"{session.planned} trials: {len(experiment.grid or ())} variants x {len(experiment.seeds)} seeds, none stopped"
         if experiment.is_comparison
-        else f"{session.planned} trials, ASHA at epochs {', '.join(map(str, experiment.rungs)) or '-'}, "
-        f"keeping 1 in {experiment.reduction}"
+        else f"{session.planned} trials, {_stopping(experiment)}"
     )
     console.print(
         f"{prepared.search_id} on {prepared.header.name}: {budget}; up to {experiment.epochs} epochs, "
@@ -218,14 +219,13 @@ def _announce(session: Session, prepared: Prepared, resources: Resources, consol
         highlight=False,
         soft_wrap=True,
     )
-    if not experiment.is_comparison and resources.concurrency < experiment.reduction:
-        console.print(
-            f"Note: with {resources.concurrency} at once and 1 in {experiment.reduction} kept, ASHA judges the first "
-            "trials against few others; the order of arrival matters.",
-            style="yellow",
-            highlight=False,
-            soft_wrap=True,
-        )
+    note = degenerate(session.scheduler.name, experiment.reduction, resources.concurrency)
+    if note is not None:
+        console.print(note, style="yellow", highlight=False, soft_wrap=True)
+
+
+def _stopping(experiment: Experiment) -> str:
+    return in_words(experiment.scheduler, experiment.rungs, experiment.grace, experiment.reduction)
 
 
 def _show_results(search_id: str, storage: str, folder: Path, console: Console) -> None:
@@ -274,10 +274,7 @@ def show_experiment(name: str, console: Console) -> None:
     if experiment.is_comparison:
         budget = f"comparison: {len(experiment.grid or ())} variants x {len(experiment.seeds)} seeds, none stopped"
     else:
-        budget = (
-            f"search: {experiment.trials} trials, sampler {experiment.sampler}, ASHA at epochs "
-            f"{', '.join(map(str, experiment.rungs)) or '-'} keeping 1 in {experiment.reduction}"
-        )
+        budget = f"search: {experiment.trials} trials, sampler {experiment.sampler}, {_stopping(experiment)}"
     console.print(f"{budget}; up to {experiment.epochs} epochs", highlight=False, soft_wrap=True)
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("key")

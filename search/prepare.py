@@ -60,6 +60,7 @@ class Overrides:
     search_seed: int | None = None
     seeds: tuple[int, ...] | None = None
     sampler: str | None = None
+    scheduler: str | None = None
     pooled_rungs: bool | None = None
     fixed: Mapping[str, str] | None = None
 
@@ -67,7 +68,7 @@ class Overrides:
         """Raises InputError where a value is out of range, or does not belong to this kind of experiment."""
         if experiment.is_comparison:
             for option, value in (("--trials", self.trials), ("--grace", self.grace), ("--reduction", self.reduction),
-                                  ("--sampler", self.sampler)):  # fmt: skip
+                                  ("--sampler", self.sampler), ("--scheduler", self.scheduler)):  # fmt: skip
                 if value is not None:
                     raise InputError(
                         f"{experiment.name!r} is a comparison: every variant trains with every seed to the end, so "
@@ -85,10 +86,15 @@ class Overrides:
         changed = experiment.with_fixed(fixed)
         given = {
             name: getattr(self, name)
-            for name in ("trials", "grace", "reduction", "search_seed", "seeds", "sampler", "pooled_rungs")
+            for name in (
+                "trials", "grace", "reduction", "search_seed", "seeds", "sampler", "scheduler", "pooled_rungs"
+            )
             if getattr(self, name) is not None
-        }
-        return replace(changed, **given)
+        }  # fmt: skip
+        complete = replace(changed, **given)
+        if self.reduction is not None and complete.scheduler in ("median", "none"):
+            raise InputError(f'"--reduction" is for asha and hyperband, but the scheduler is {complete.scheduler!r}.')
+        return complete
 
 
 def check_keys(fixed: Mapping[str, object]) -> None:
@@ -181,6 +187,7 @@ def experiment_of(settings: Mapping[str, Any], name: str) -> Experiment:
         grace=settings["grace"],
         reduction=settings["reduction"],
         pooled_rungs=settings["pooled_rungs"],
+        scheduler=settings["scheduler"] if settings["grid"] is None else loaded.scheduler,
         sampler=settings["sampler"],
         search_seed=settings["search_seed"],
     )
@@ -251,7 +258,7 @@ def settings_of(
         "reduction": experiment.reduction,
         "rungs": list(experiment.rungs),
         "pooled_rungs": experiment.pooled_rungs,
-        "scheduler": "none" if experiment.is_comparison else "asha",
+        "scheduler": experiment.build_scheduler().name,
         "sampler": experiment.sampler,
         "search_seed": experiment.search_seed,
         "startup_trials": startup_trials,

@@ -39,8 +39,13 @@ def main(
     ] = None,
     trials: Annotated[int | None, typer.Option(help="Variants that a search samples.")] = None,
     epochs: Annotated[int | None, typer.Option(help="The full horizon of every trial.")] = None,
-    grace: Annotated[int | None, typer.Option(help="Epochs before ASHA may stop a trial.")] = None,
-    reduction: Annotated[int | None, typer.Option(help="ASHA keeps the best 1/REDUCTION of each rung.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="What stops the weak trials of a search: asha, hyperband, median or none.")
+    ] = None,
+    grace: Annotated[int | None, typer.Option(help="Epochs before a trial may be stopped.")] = None,
+    reduction: Annotated[
+        int | None, typer.Option(help="asha and hyperband keep the best 1/REDUCTION of each rung.")
+    ] = None,
     pooled_rungs: Annotated[bool, typer.Option("--pooled-rungs", help="One race for all kinds.")] = False,
     seed: Annotated[int | None, typer.Option(help="Seed of the search's sampler.")] = None,
     seeds: Annotated[
@@ -90,6 +95,7 @@ def main(
         search_seed=seed,
         seeds=parse_seeds(seeds) if seeds is not None else None,
         sampler=sampler,
+        scheduler=scheduler,
         pooled_rungs=True if pooled_rungs else None,
         fixed=parse_pairs(fix or []),
     )

@@ -7,9 +7,10 @@ carry calls to here.
 
 from __future__ import annotations
 
+import heapq
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,9 +19,9 @@ from typing import Any
 from arch_space.cost import cost
 from results.rows import DecisionRow, TrialRow
 from results.store import ENDED, Store
-from search.asha import Asha, NoStopping, Scheduler, Verdict
 from search.experiment import Experiment, comparison_plan
 from search.sampler import Sampler
+from search.verdict import NOT_JUDGED, Entrant, Verdict
 from trainer import checkpoint
 from trainer.config import Flat, TrialConfig
 from trainer.dataset import Header
@@ -72,16 +73,15 @@ class Session:
         self._deadline = time.monotonic() + time_budget_seconds if time_budget_seconds else None
         self._gpu_seconds_left = gpu_hours * 3600 if gpu_hours is not None else math.inf
         self._counted_until = time.monotonic()
-        self.scheduler: Scheduler = (
-            NoStopping()
-            if experiment.is_comparison
-            else Asha(experiment.grace, experiment.reduction, experiment.epochs)
-        )
+        self.scheduler = experiment.build_scheduler()
         self.sampler = None if experiment.is_comparison else Sampler(experiment, startup_trials)
         self.trials: dict[str, TrialRow] = {}
         self.broken: OSError | None = None
         """What made it impossible to go on, such as a full disk."""
         self._live: set[str] = set()
+        self._waiting: list[int] = []
+        """A heap of the numbers of trials that have neither ended nor a worker."""
+        self._ids: dict[int, str] = {}
         self._exhausted = False
         self._take_up()
 
@@ -91,7 +91,10 @@ class Session:
         """The next trial for a free slot; none where all slots are taken, or nothing is left (see `done`)."""
         if len(self._live) >= self.concurrency or self.out_of_time:
             return None
-        row = self._unfinished() or self._new_trial()
+        if self._waiting:
+            row: TrialRow | None = self.trials[self._ids[heapq.heappop(self._waiting)]]
+        else:
+            row = self._new_trial()
         if row is None:
             return None
         self._count_gpu_seconds()
@@ -102,7 +105,7 @@ class Session:
             number=row.number,
             flat=dict(row.config),
             folder=Path(row.provenance["folder"]),
-            reported=self.store.last_epoch(row.id),
+            reported=row.epochs,
         )
 
     @property
@@ -110,7 +113,7 @@ class Session:
         """Whether no trial will be given out any more (some may still run)."""
         if self.out_of_time:
             return True
-        return self._unfinished() is None and not self._has_new
+        return not self._waiting and not self._has_new
 
     @property
     def out_of_time(self) -> bool:
@@ -135,10 +138,6 @@ class Session:
     def complete(self) -> bool:
         """Whether every planned trial has come to an end of its own."""
         return not self._has_new and all(row.status in ENDED for row in self.trials.values())
-
-    def _unfinished(self) -> TrialRow | None:
-        waiting = (row for row in self.trials.values() if row.status not in ENDED and row.id not in self._live)
-        return next(waiting, None)
 
     @property
     def _has_new(self) -> bool:
@@ -176,6 +175,7 @@ class Session:
             provenance={"folder": str(self.folder / f"{number:03d}-{flat['ffn']}")},
         )
         self.trials[trial_id] = self.store.trial(trial_id)
+        self._ids[number] = trial_id
         return self.trials[trial_id]
 
     # what a report means
@@ -189,12 +189,10 @@ class Session:
         row = self.trials[trial_id]
         if row.status in ENDED:
             return True
-        if report.row.epoch <= self.store.last_epoch(trial_id):
+        if report.row.epoch <= row.epochs:
             return False
-        verdict = Verdict(stop=False)
         value = report.row.val_acc
-        if not report.ended and value is not None and math.isfinite(value):
-            verdict = self.scheduler.judge(self.group(row), report.row.epoch, value)
+        verdict = NOT_JUDGED if report.ended else self.scheduler.judge(self._entrant(row), report.row.epoch, value)
         status = report.status if report.ended else "stopped" if verdict.stop else "running"
         self._commit(row, report, verdict, status, provenance)
         if self.sampler is not None:
@@ -229,8 +227,13 @@ class Session:
 
     def release(self, trial_id: str) -> None:
         """The trial holds no worker and no GPU any more, though it may go on later (time is up, Ctrl-C)."""
+        if trial_id not in self._live:
+            return
         self._count_gpu_seconds()
         self._live.discard(trial_id)
+        row = self.trials[trial_id]
+        if row.status not in ENDED:
+            heapq.heappush(self._waiting, row.number)
 
     def close(self) -> str:
         """Mark what is unfinished as interrupted and say how the search stands: `ended` or `interrupted`."""
@@ -245,6 +248,9 @@ class Session:
         """The race in which a trial runs: its feed-forward kind, unless rungs are pooled."""
         return self.experiment.race(row.config["ffn"])
 
+    def _entrant(self, row: TrialRow) -> Entrant:
+        return Entrant(row.number, self.group(row))
+
     def _commit(self, row: TrialRow, report: Report, verdict: Verdict, status: str, provenance: dict[str, Any]) -> None:
         decision = None
         if verdict.rung is not None:
@@ -253,19 +259,23 @@ class Session:
                 epoch=report.row.epoch,
                 scheduler=self.scheduler.name,
                 rung=verdict.rung,
-                value=report.row.val_acc,
+                value=verdict.value,
                 cutoff=verdict.cutoff,
                 decision="stop" if verdict.stop else "continue",
                 created=datetime.now(UTC),
             )
         columns = report.columns(self._gpus)
         if status == "stopped":
-            cause = f"asha: {report.row.val_acc:.4f} below {verdict.cutoff:.4f} at rung {verdict.rung}"
-            columns.update(status=status, cause=cause, ended=datetime.now(UTC))
+            columns.update(status=status, cause=self._cause(verdict), ended=datetime.now(UTC))
         if provenance:
             columns["provenance"] = provenance
         self.store.commit_report(row.id, report.row, decision, **columns)
         self.trials[row.id] = self.store.trial(row.id)
+
+    def _cause(self, verdict: Verdict) -> str:
+        if verdict.value is None or verdict.cutoff is None:
+            return f"{self.scheduler.name}: the accuracy at epoch {verdict.rung} was not a number"
+        return f"{self.scheduler.name}: {verdict.value:.4f} below {verdict.cutoff:.4f} at epoch {verdict.rung}"
 
     def _update(self, trial_id: str, **columns: Any) -> None:
         self.store.update_trial(trial_id, **columns)
@@ -277,9 +287,10 @@ class Session:
         """Bring back rungs, sampler and unfinished trials from the store."""
         rows = self.store.trials(self.search_id)
         self.trials = {row.id: row for row in rows}
-        for decision in self.store.decisions(self.search_id):
-            if decision.rung is not None and decision.value is not None:
-                self.scheduler.remember(self.group(self.trials[decision.trial_id]), decision.rung, decision.value)
+        self._ids = {row.number: row.id for row in rows}
+        self._waiting = [row.number for row in rows if row.status not in ENDED]  # in order, so a heap
+        curves = self.store.curves(self.search_id)
+        self._judge_again(curves)
         if self.sampler is None:
             have = {_identity(row.config) for row in rows}
             self._plan = [self._resolve(flat) for flat in comparison_plan(self.experiment)]
@@ -287,14 +298,34 @@ class Session:
         else:
             for row in rows:
                 self.sampler.recall(row.number, row.config)
-                for epoch in self.store.epochs(row.id):
-                    if epoch.val_acc is not None:
-                        self.sampler.report(row.number, epoch.epoch, epoch.val_acc)
+                for epoch, value in enumerate(curves.get(row.id, ()), start=1):
+                    if value is not None:
+                        self.sampler.report(row.number, epoch, value)
                 if row.status in ENDED:
                     self.sampler.tell(row.number, row.status, row.val_acc)
         for row in rows:
             if row.status in ENDED:  # killed between the commit of an end and the removal of its files
                 checkpoint.remove_resume_files(Path(row.provenance["folder"]))
+
+    def _judge_again(self, curves: Mapping[str, Sequence[float | None]]) -> None:
+        """Bring the scheduler to where it was, by what it was told, in that order.
+
+        Where it judges, it left a decision, and those are in the order of their commits; what it only took note of
+        (before the grace, between rungs) concerns one trial alone, so its place among the other trials' does not matter.
+        """
+        judged = dict.fromkeys(curves, 0)
+
+        def judge_up_to(trial_id: str, epoch: int) -> None:
+            entrant = self._entrant(self.trials[trial_id])
+            for number in range(judged[trial_id] + 1, epoch + 1):
+                self.scheduler.judge(entrant, number, curves[trial_id][number - 1])
+            judged[trial_id] = max(epoch, judged[trial_id])
+
+        for decision in self.store.decisions(self.search_id):
+            judge_up_to(decision.trial_id, decision.epoch)
+        for trial_id, curve in curves.items():
+            ended_by_itself = self.trials[trial_id].status in ("finished", "plateau", "diverged")
+            judge_up_to(trial_id, len(curve) - ended_by_itself)
 
 
 def _identity(config: Any) -> tuple[tuple[str, Any], ...]:

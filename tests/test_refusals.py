@@ -61,6 +61,10 @@ CASES = [
     ("search.run", "--trials -3", '"trials" must be at least 1, but got -3'),
     ("search.run", "--trials 0", '"trials" must be at least 1'),
     ("search.run", "--reduction 1", '"reduction" must be at least 2, but got 1'),
+    ("search.run", "--scheduler ashe", "Unknown scheduler 'ashe'; did you mean 'asha'"),
+    ("search.run", "--scheduler sprint", "Unknown scheduler 'sprint'; known: asha, hyperband, median, none"),
+    ("search.run", "--scheduler median --reduction 2", '"--reduction" is for asha and hyperband'),
+    ("search.run", "baseline --scheduler asha", "so --scheduler does not apply"),
     ("search.run", "--grace 0", '"grace" must be at least 1'),
     ("search.run", "--grace 50", '"grace" must be at most "epochs", but got (grace=50, epochs=12)'),
     ("search.run", "--epochs 0", "epochs"),
@@ -154,7 +158,7 @@ def test_bad_input_gets_one_sentence_and_exit_2(recorded, capfd, monkeypatch, mo
 
 
 @pytest.mark.parametrize(
-    ("module", "arguments", "sentence"), [CASES[0], CASES[15], CASES[41], CASES[49], CASES[-5], CASES[-4]]
+    ("module", "arguments", "sentence"), [CASES[0], CASES[19], CASES[45], CASES[53], CASES[-5], CASES[-4]]
 )
 def test_a_process_of_its_own_says_the_same(recorded, module, arguments, sentence):
     done = subprocess.run(
