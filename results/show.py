@@ -111,6 +111,8 @@ def _rich(table: Table, width: int) -> RichTable:
     narrow = width < 95
     result = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0) if narrow else (0, 1), pad_edge=False)
     columns = ["rank", *([] if len(set(table.rows["group"])) < 2 else ["group"]), "variant keys", "seeds", "val %"]
+    if "front" in table.rows:
+        columns.insert(1, "front")
     if table.is_comparison:
         columns += ["sd", "test %"]
     seconds = "GPU s" if (table.rows["gpu_seconds"] > 0).any() else "wall s"
@@ -129,13 +131,14 @@ def _rich(table: Table, width: int) -> RichTable:
             justify=justify,
             overflow="fold",
             no_wrap=not wide,
-            ratio=3 if name == columns[1] else None,
+            ratio=3 if name == "variant keys" else None,
             min_width=least_width,
         )
     for row in table.rows.to_dict("records"):
         cells = {
             "rank": "" if pd.isna(row["rank"]) else str(row["rank"]),
             "group": str(row["group"]),
+            "front": "*" if row.get("front") else "",
             "variant keys": plain(keys_text(row, table.varying)),
             "seeds": f"{row['seeds']}/{row['planned']}",
             "val %": _value_text(row),

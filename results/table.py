@@ -33,7 +33,8 @@ class Table:
 
     rows: pd.DataFrame
     """rank (missing where there is none), group, variant, the keys that vary, seeds, planned, val_acc, deviation,
-    best_val_acc, test_acc, parameters, neurons_used, macs, epochs, seconds, status."""
+    best_val_acc, test_acc, parameters, neurons_used, macs, macs_conditional, epochs, seconds, status; with two objectives
+    also `front`: whether no variant of its group is better in one and at least as good in the other."""
     varying: list[str]
     """Keys of the trial's dictionary in which variants differ."""
     common: dict[str, Any]
@@ -64,6 +65,9 @@ def variants(frames: Frames, search_id: str, *, everything: bool = False) -> Tab
     table = pd.DataFrame(rows)
     if len(table):
         table = _ranked(table)
+        objectives = settings.get("objectives") or []
+        if len(objectives) == 2:
+            table = table.assign(front=_front(table, cost=objectives[1]))
     hidden = 0
     if not everything and len(table):
         # stopped ones are many in a search, and each says little
@@ -112,6 +116,7 @@ def _row(group: pd.DataFrame, planned: int) -> dict[str, Any]:
         "parameters": group["parameters"].iloc[0],
         "neurons_used": group["neurons_used"].iloc[0],
         "macs": group["macs"].iloc[0],
+        "macs_conditional": group["macs_conditional"].iloc[0],
         "epochs_run": int(group["epochs_run"].max()),
         "gpu_seconds": float(group["gpu_seconds"].sum()),
         "wall_seconds": float(group["wall_seconds"].sum()),
@@ -159,6 +164,20 @@ def _ranked(table: pd.DataFrame) -> pd.DataFrame:
     return result.reset_index(drop=True)
 
 
+def _front(table: pd.DataFrame, cost: str) -> pd.Series:
+    """The Pareto front of accuracy (high) and cost (low) among the complete variants of each group."""
+    front = pd.Series(False, index=table.index)
+    for _, group in table[table["complete"] & table[cost].notna()].groupby("group"):
+        best = -math.inf
+        # from the cheapest up: on the front where more accurate than all that cost less, or as good as its equal in cost
+        for _, equals in group.groupby(cost, sort=True):
+            highest = equals["val_acc"].max()
+            if highest > best:
+                front[equals.index[equals["val_acc"] == highest]] = True
+                best = highest
+    return front
+
+
 def _notes(table: pd.DataFrame, trials: pd.DataFrame, settings: dict[str, Any], is_comparison: bool) -> list[str]:
     """What these numbers can show, in sentences."""
     notes: list[str] = []
@@ -194,6 +213,11 @@ def _notes(table: pd.DataFrame, trials: pd.DataFrame, settings: dict[str, Any], 
         )
     if not settings.get("grid") and settings.get("scheduler") != "none" and (table["status"] == "stopped").any():
         notes.append("Stopped variants are ordered by the epochs that they reached; they have no rank.")
+    if "front" in table:
+        notes.append(
+            f"The front (*): complete variants that no other beats in accuracy or in {settings['objectives'][1]} without "
+            "losing in the other. One seed each: a neighbour within the error above may belong there, too."
+        )
     if len(set(table["group"])) > 1:
         notes.append("Variants of different data, epochs, batch or augmentation are ranked in groups of their own.")
     return notes

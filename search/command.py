@@ -127,6 +127,7 @@ def _resume(store: Store, asked: Asked, console: Console) -> tuple[Prepared, Res
         ("--seed", given.search_seed),
         ("--sampler", given.sampler),
         ("--scheduler", given.scheduler),
+        ("--objective", given.objectives),
         ("--pooled-rungs", given.pooled_rungs),
         ("--set", given.fixed or None),
     ):
@@ -219,6 +220,22 @@ def _announce(session: Session, prepared: Prepared, resources: Resources, consol
         highlight=False,
         soft_wrap=True,
     )
+    if not session.sampler_is_exact:
+        console.print(
+            f"Note: the sampler {experiment.sampler} could not be brought back exactly; it knows all results, but may ask "
+            "for other variants than it would have.",
+            style="yellow",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if len(experiment.objectives) > 1 and session.scheduler.name != "none":
+        console.print(
+            f"Note: {session.scheduler.name} stops trials by accuracy alone, so it may stop a small variant that belongs to "
+            "the front; --scheduler none stops nobody.",
+            style="yellow",
+            highlight=False,
+            soft_wrap=True,
+        )
     note = degenerate(session.scheduler.name, experiment.reduction, resources.concurrency)
     if note is not None:
         console.print(note, style="yellow", highlight=False, soft_wrap=True)
@@ -274,7 +291,10 @@ def show_experiment(name: str, console: Console) -> None:
     if experiment.is_comparison:
         budget = f"comparison: {len(experiment.grid or ())} variants x {len(experiment.seeds)} seeds, none stopped"
     else:
-        budget = f"search: {experiment.trials} trials, sampler {experiment.sampler}, {_stopping(experiment)}"
+        budget = (
+            f"search: {experiment.trials} trials for {' and '.join(experiment.objectives)}, "
+            f"sampler {experiment.sampler}, {_stopping(experiment)}"
+        )
     console.print(f"{budget}; up to {experiment.epochs} epochs", highlight=False, soft_wrap=True)
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("key")

@@ -24,6 +24,8 @@ from search.verdict import Scheduler
 from trainer.config import Flat, FlatValue
 
 Range = tuple[float, float]
+COSTS = ("parameters", "neurons_used", "macs", "macs_conditional")
+"""What can be a second objective: columns of a trial that are known before it trains."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,9 @@ class Experiment:
     pooled_rungs: bool = False
     """One race for all feed-forward kinds, instead of one for each."""
     sampler: str = "tpe"
+    """tpe, random, gp, nsgaii, grid, or the name of a class of optuna.samplers (see search/samplers.py)."""
+    objectives: tuple[str, ...] = ("val_acc",)
+    """val_acc, to be high; and with it one of `COSTS`, to be low, for the front of the two instead of one best."""
     search_seed: int = 0
     concurrency: int | None = None
     """Trials at once; none = one for each GPU, or half of the CPU cores and at least 2."""
@@ -82,6 +87,15 @@ class Experiment:
                 raise InputError(f'"{key}" must be at least {low}, but got {value}.')
         if self.scheduler not in SCHEDULERS:
             raise InputError(one_of("scheduler", self.scheduler, SCHEDULERS))
+        first, *others = self.objectives or ("none",)
+        if first != "val_acc" or len(others) > 1:
+            raise InputError(
+                f'"objectives" must be val_acc, alone or with one of {", ".join(COSTS)}, '
+                f"but got {', '.join(self.objectives) or 'none'}."
+            )
+        for cost in others:
+            if cost not in COSTS:
+                raise InputError(one_of("second objective", cost, COSTS))
         if len(set(self.seeds)) != len(self.seeds):
             raise InputError(f'"seeds" must differ from one another, but got {self.seeds}.')
         if self.grid is not None and not self.grid:

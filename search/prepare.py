@@ -61,6 +61,7 @@ class Overrides:
     seeds: tuple[int, ...] | None = None
     sampler: str | None = None
     scheduler: str | None = None
+    objectives: tuple[str, ...] | None = None
     pooled_rungs: bool | None = None
     fixed: Mapping[str, str] | None = None
 
@@ -68,7 +69,8 @@ class Overrides:
         """Raises InputError where a value is out of range, or does not belong to this kind of experiment."""
         if experiment.is_comparison:
             for option, value in (("--trials", self.trials), ("--grace", self.grace), ("--reduction", self.reduction),
-                                  ("--sampler", self.sampler), ("--scheduler", self.scheduler)):  # fmt: skip
+                                  ("--sampler", self.sampler), ("--scheduler", self.scheduler),
+                                  ("--objective", self.objectives)):  # fmt: skip
                 if value is not None:
                     raise InputError(
                         f"{experiment.name!r} is a comparison: every variant trains with every seed to the end, so "
@@ -87,7 +89,7 @@ class Overrides:
         given = {
             name: getattr(self, name)
             for name in (
-                "trials", "grace", "reduction", "search_seed", "seeds", "sampler", "scheduler", "pooled_rungs"
+                "trials", "grace", "reduction", "search_seed", "seeds", "sampler", "scheduler", "objectives", "pooled_rungs"
             )
             if getattr(self, name) is not None
         }  # fmt: skip
@@ -189,6 +191,7 @@ def experiment_of(settings: Mapping[str, Any], name: str) -> Experiment:
         pooled_rungs=settings["pooled_rungs"],
         scheduler=settings["scheduler"] if settings["grid"] is None else loaded.scheduler,
         sampler=settings["sampler"],
+        objectives=tuple(settings.get("objectives", ["val_acc"])),  # absent before there were two
         search_seed=settings["search_seed"],
     )
 
@@ -260,6 +263,7 @@ def settings_of(
         "pooled_rungs": experiment.pooled_rungs,
         "scheduler": experiment.build_scheduler().name,
         "sampler": experiment.sampler,
+        "objectives": list(experiment.objectives),
         "search_seed": experiment.search_seed,
         "startup_trials": startup_trials,
         "concurrency": resources.concurrency,

@@ -20,7 +20,7 @@ from arch_space.cost import cost
 from results.rows import DecisionRow, TrialRow
 from results.store import ENDED, Store
 from search.experiment import Experiment, comparison_plan
-from search.sampler import Sampler
+from search.sampler import Past, Sampler
 from search.verdict import NOT_JUDGED, Entrant, Verdict
 from trainer import checkpoint
 from trainer.config import Flat, TrialConfig
@@ -75,6 +75,8 @@ class Session:
         self._counted_until = time.monotonic()
         self.scheduler = experiment.build_scheduler()
         self.sampler = None if experiment.is_comparison else Sampler(experiment, startup_trials)
+        self.sampler_is_exact = True
+        """Whether the sampler will ask what it would have asked, had nothing been interrupted."""
         self.trials: dict[str, TrialRow] = {}
         self.broken: OSError | None = None
         """What made it impossible to go on, such as a full disk."""
@@ -199,7 +201,7 @@ class Session:
             if value is not None and math.isfinite(value):
                 self.sampler.report(row.number, report.row.epoch, value)
             if status in ENDED:
-                self.sampler.tell(row.number, status, value)
+                self.sampler.tell(row.number, status, self._objectives(self.trials[trial_id]))
         if status in ENDED:
             self.release(trial_id)
             checkpoint.remove_resume_files(Path(row.provenance["folder"]))
@@ -214,7 +216,7 @@ class Session:
         self._update(trial_id, status="failed", cause=cause[:2000], ended=datetime.now(UTC))
         self.release(trial_id)
         if self.sampler is not None:
-            self.sampler.tell(row.number, "failed", None)
+            self.sampler.tell(row.number, "failed", self._objectives(row))
         checkpoint.remove_resume_files(Path(row.provenance["folder"]))
         self.on_event(trial_id, None, None)
 
@@ -247,6 +249,20 @@ class Session:
     def group(self, row: TrialRow) -> str:
         """The race in which a trial runs: its feed-forward kind, unless rungs are pooled."""
         return self.experiment.race(row.config["ffn"])
+
+    def _objectives(self, row: TrialRow) -> list[float | None]:
+        return [getattr(row, name) for name in self.experiment.objectives]
+
+    def _past(self, row: TrialRow, curve: Sequence[float | None]) -> Past:
+        return Past(
+            number=row.number,
+            config=row.config,
+            curve=curve,
+            asked=row.created,
+            ended=row.ended if row.status in ENDED else None,
+            status=row.status,
+            values=self._objectives(row),
+        )
 
     def _entrant(self, row: TrialRow) -> Entrant:
         return Entrant(row.number, self.group(row))
@@ -296,13 +312,7 @@ class Session:
             self._plan = [self._resolve(flat) for flat in comparison_plan(self.experiment)]
             self._missing = [config for config in self._plan if _identity(config.to_flat()) not in have]
         else:
-            for row in rows:
-                self.sampler.recall(row.number, row.config)
-                for epoch, value in enumerate(curves.get(row.id, ()), start=1):
-                    if value is not None:
-                        self.sampler.report(row.number, epoch, value)
-                if row.status in ENDED:
-                    self.sampler.tell(row.number, row.status, row.val_acc)
+            self.sampler_is_exact = self.sampler.take_up([self._past(row, curves.get(row.id, ())) for row in rows])
         for row in rows:
             if row.status in ENDED:  # killed between the commit of an end and the removal of its files
                 checkpoint.remove_resume_files(Path(row.provenance["folder"]))

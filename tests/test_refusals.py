@@ -73,6 +73,11 @@ CASES = [
     ("search.run", "--cpus-per-trial 9999", "must be at most the CPUs of this machine"),
     ("search.run", "--cpus-per-trial -1", "at least 0"),
     ("search.run", "--sampler annealing", "Unknown sampler 'annealing'; known: tpe, random"),
+    ("search.run", "--sampler CmaEsSample", "did you mean 'CmaEsSampler'"),
+    ("search.run", "--sampler BruteForceSampler", "The key 'lr' cannot be sampled"),
+    ("search.run", "--objective parameters", '"objectives" must be val_acc, alone or with one of'),
+    ("search.run", "--objective val_acc --objective latency", "Unknown second objective 'latency'"),
+    ("search.run", "baseline --objective val_acc", "so --objective does not apply"),
     ("search.run", "--set ffn.fff.dept=3", "Unknown key 'ffn.fff.dept'; did you mean 'ffn.fff.depth'"),
     ("search.run", "--set lr", "KEY=VALUE"),
     ("search.run", "--set lr=fast", "lr"),
@@ -157,8 +162,11 @@ def test_bad_input_gets_one_sentence_and_exit_2(recorded, capfd, monkeypatch, mo
     assert "ray" not in sys.modules or not sys.modules["ray"].is_initialized()
 
 
+PROCESSES = ("quickstrat", "--set ffn.fff.dept=3", "lrr=1", "single-1.2", "single-2", "single-1 --csv no/such/table.csv")
+
+
 @pytest.mark.parametrize(
-    ("module", "arguments", "sentence"), [CASES[0], CASES[19], CASES[45], CASES[53], CASES[-5], CASES[-4]]
+    ("module", "arguments", "sentence"), [case for case in CASES if case[1] in PROCESSES], ids=PROCESSES
 )
 def test_a_process_of_its_own_says_the_same(recorded, module, arguments, sentence):
     done = subprocess.run(

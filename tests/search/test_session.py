@@ -120,6 +120,22 @@ def test_sessions_killed_again_and_again_decide_as_one_that_lived(store, header,
     assert {decision.scheduler for decision in store.decisions(whole)} <= {scheduler}
 
 
+@pytest.mark.parametrize("settings", [{"sampler": "nsgaii", "objectives": ("val_acc", "parameters")}, {"sampler": "grid"},
+                                      {"objectives": ("val_acc", "macs")}, {"sampler": "QMCSampler"}])  # fmt: skip
+def test_any_sampler_asks_the_same_after_a_kill_at_every_report(store, header, tmp_path, settings):
+    experiment = replace(SEARCH, **settings, scheduler="median")
+    whole, broken = new_search(store, experiment), new_search(store, experiment)
+    run(lambda: session_of(store, whole, experiment, header, tmp_path / "a"))
+
+    def exact():
+        session = session_of(store, broken, experiment, header, tmp_path / "b")
+        assert session.sampler_is_exact
+        return session
+
+    run(exact, kill_after=1)
+    assert history(store, broken) == history(store, whole)
+
+
 @pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median"])
 def test_four_slots_killed_at_any_report_are_judged_as_if_nothing_had_happened(store, header, tmp_path, scheduler):
     """A session made from the store in the middle of a search says of each further report what the living one says."""

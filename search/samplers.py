@@ -1,0 +1,92 @@
+"""Optuna's samplers by name: five short names with settings that suit a search, any other by the name of its class.
+
+- `tpe`: multivariate and grouped, so that keys of one feed-forward kind are modelled together; counts running trials as bad.
+- `random`: every key by chance.
+- `gp`: a Gaussian process over the keys that all finished trials share; a kind's own keys are drawn by chance.
+- `nsgaii`: an evolution of the same keys, made for two objectives. Its populations are of finished trials only.
+- `grid`: `GRID_POINTS` values of each range, every combination once, in a random order.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler
+
+from results.errors import InputError
+from search.experiment import one_of
+
+NAMES = ("tpe", "random", "gp", "nsgaii", "grid")
+MEMORYLESS = frozenset({"tpe", "random", "gp"})
+"""These ask by what the study knows of each trial and by a seed, and by nothing else: seeded anew for each ask, they go on
+from a study that was only filled in. The others keep notes of their own (generations, a tree, a generator that runs on), so
+they are asked everything again, in the order of the store."""
+GRID_POINTS = 5
+
+
+class _Tpe(optuna.samplers.TPESampler):
+    """Of a running trial it counts the keys that the trial has, as of one that has ended.
+
+    Optuna's counts what was drawn for other kinds on the same occasion, too, which a study that was filled in cannot know.
+    """
+
+    def _get_params(self, trial: optuna.trial.FrozenTrial, study: optuna.Study) -> dict[str, Any]:
+        return trial.params
+
+
+class _Grid(optuna.samplers.BruteForceSampler):
+    """Every combination once. Optuna's would end Optuna's own loop after the last, which is not there under ask and tell."""
+
+    def after_trial(self, *told: object) -> None:
+        return None
+
+
+def build_sampler(name: str, seed: int, startup_trials: int) -> BaseSampler:
+    """A sampler that has asked for nothing yet.
+
+    Args:
+        startup_trials: trials that are drawn by chance before a model of the results is made; half of a population.
+    Raises:
+        InputError: no such sampler, or one that needs settings of its own.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        match name:
+            case "random":
+                return optuna.samplers.RandomSampler(seed=seed)
+            case "tpe":  # the group is needed by conditional spaces
+                return _Tpe(
+                    seed=seed, n_startup_trials=startup_trials, multivariate=True, group=True, constant_liar=True
+                )
+            case "gp":
+                return optuna.samplers.GPSampler(seed=seed, n_startup_trials=startup_trials)
+            case "nsgaii":
+                return optuna.samplers.NSGAIISampler(seed=seed, population_size=2 * startup_trials)
+            case "grid":
+                return _Grid(seed=seed)
+        return _by_class(name)(seed=seed)  # type: ignore[call-arg]  # checked there
+
+
+def _by_class(name: str) -> type[BaseSampler]:
+    found = getattr(optuna.samplers, name, None)
+    if not (inspect.isclass(found) and issubclass(found, BaseSampler)) or inspect.isabstract(found):
+        raise InputError(one_of("sampler", name, (*NAMES, *_classes())))
+    if name not in _classes():
+        raise InputError(
+            f"The sampler {name!r} needs settings that only code can give; known: {', '.join((*NAMES, *_classes()))}."
+        )
+    return found
+
+
+def _classes() -> list[str]:
+    """Optuna's samplers that can be made from a seed alone."""
+    found = []
+    for name in optuna.samplers.__all__:
+        parameters = inspect.signature(getattr(optuna.samplers, name)).parameters if name[0].isupper() else {}
+        needed = [p for p in parameters.values() if p.default is p.empty]
+        if "seed" in parameters and not needed:
+            found.append(name)
+    return found
