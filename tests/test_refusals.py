@@ -136,6 +136,9 @@ CASES = [
     ("results.show", "single-2", "Unknown search 'single-2'; did you mean 'single-1'"),
     ("results.show", "single-1 --csv no/such/table.csv", "does not exist"),
     ("results.show", "--storage sqlite:///none.db", "There is no database at"),
+    ("results.audit", "nothing-1", "Unknown search"),
+    ("results.audit", "single-1", "was not made by search.run"),
+    ("results.audit", "quickstart-1 --storage sqlite:///none.db", "There is no database at"),
     ("results.plot", "nothing-1", "Unknown search"),
     ("results.plot", "single-1 -o no/such/picture.png", "does not exist"),
 ]
@@ -162,7 +165,14 @@ def test_bad_input_gets_one_sentence_and_exit_2(recorded, capfd, monkeypatch, mo
     assert "ray" not in sys.modules or not sys.modules["ray"].is_initialized()
 
 
-PROCESSES = ("quickstrat", "--set ffn.fff.dept=3", "lrr=1", "single-1.2", "single-2", "single-1 --csv no/such/table.csv")
+PROCESSES = (
+    "quickstrat",
+    "--set ffn.fff.dept=3",
+    "lrr=1",
+    "single-1.2",
+    "single-2",
+    "single-1 --csv no/such/table.csv",
+)
 
 
 @pytest.mark.parametrize(
