@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 
+from arch_space.cost import price
 from arch_space.model import ModelConfig
 from arch_space.registry import FFN
 from results.errors import InputError
@@ -114,10 +115,19 @@ def check_trials(experiment: Experiment, startup_trials: int, header: Header, *,
     """Resolve every trial of a comparison, or a few that a search might sample; InputError where one cannot be."""
     for given in (experiment.base, experiment.ranges):  # where a mistyped key would otherwise change nothing
         check_keys(given)
-    identities = [
-        tuple(sorted(resolve(flat, on_gpu=on_gpu, header=header).to_flat().items(), key=lambda item: item[0]))
-        for flat in planned_flats(experiment, startup_trials, 8)
-    ]
+    configs = [resolve(flat, on_gpu=on_gpu, header=header) for flat in planned_flats(experiment, startup_trials, 8)]
+    identities = [tuple(sorted(config.to_flat().items(), key=lambda item: item[0])) for config in configs]
+    for config in configs:
+        try:
+            costs = price(config.model)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        for name in experiment.objectives[1:]:
+            if getattr(costs, name) is None:
+                raise InputError(
+                    f"The kind {config.to_flat()['ffn']!r} does not define {name}, so that cannot be an objective of "
+                    f"{experiment.name!r}; take another, or leave the kind out."
+                )
     if experiment.is_comparison and len(set(identities)) < len(identities):
         raise InputError(f"The variants of {experiment.name!r} must differ from one another, but two are equal.")
 

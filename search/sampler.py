@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 import optuna
 from optuna.trial import TrialState
@@ -47,6 +48,18 @@ class Past:
     status: str
     values: Sequence[float | None]
     """One for each objective."""
+
+
+class Suggester(Protocol):
+    """What a session asks for trials, and tells of them; `Sampler` says more."""
+
+    def ask(self, number: int) -> Flat | None: ...
+
+    def report(self, number: int, epoch: int, value: float) -> None: ...
+
+    def tell(self, number: int, status: str, values: Sequence[float | None]) -> None: ...
+
+    def take_up(self, past: Sequence[Past]) -> bool: ...
 
 
 class Sampler:

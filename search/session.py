@@ -16,11 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from arch_space.cost import cost
+from arch_space.cost import price
 from results.rows import DecisionRow, TrialRow
 from results.store import ENDED, Store
 from search.experiment import Experiment, comparison_plan
-from search.sampler import Past, Sampler
+from search.sampler import Past, Sampler, Suggester
 from search.verdict import NOT_JUDGED, Entrant, Verdict
 from trainer import checkpoint
 from trainer.config import Flat, TrialConfig
@@ -47,6 +47,9 @@ class Session:
         gpus_per_trial: a share of a GPU, or 0; counted into `gpu_seconds`.
         gpu_hours: time is up once the live trials of this session have held GPUs for so long together.
         on_event: called with the trial's row after every commit, for a live view.
+        header: of the data set; none where the trials' dictionaries are complete without it, as stored ones are.
+        sampler: what suggests a search's trials; none = as the experiment says.
+        clock: seconds that only grow; a simulation has its own.
     """
 
     def __init__(
@@ -56,13 +59,15 @@ class Session:
         experiment: Experiment,
         *,
         folder: Path,
-        header: Header,
+        header: Header | None,
         concurrency: int,
         gpus_per_trial: float,
         startup_trials: int,
         time_budget_seconds: float | None = None,
         gpu_hours: float | None = None,
         on_event: Callable[[str, Report | None, Verdict | None], None] = lambda trial_id, report, verdict: None,
+        sampler: Suggester | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store, self.search_id, self.experiment, self.folder = store, search_id, experiment, folder
         self.concurrency = concurrency
@@ -70,11 +75,14 @@ class Session:
         self.on_event = on_event
         self.on_note: Callable[[str], None] = lambda sentence: None
         self.lost: dict[str, str] = {}
-        self._deadline = time.monotonic() + time_budget_seconds if time_budget_seconds else None
+        self._clock = clock
+        self._deadline = clock() + time_budget_seconds if time_budget_seconds else None
         self._gpu_seconds_left = gpu_hours * 3600 if gpu_hours is not None else math.inf
-        self._counted_until = time.monotonic()
+        self._counted_until = clock()
         self.scheduler = experiment.build_scheduler()
-        self.sampler = None if experiment.is_comparison else Sampler(experiment, startup_trials)
+        self.sampler = sampler
+        if sampler is None and not experiment.is_comparison:
+            self.sampler = Sampler(experiment, startup_trials)
         self.sampler_is_exact = True
         """Whether the sampler will ask what it would have asked, had nothing been interrupted."""
         self.trials: dict[str, TrialRow] = {}
@@ -121,11 +129,11 @@ class Session:
     def out_of_time(self) -> bool:
         """Whether the time or the GPU-hours of this session are used up."""
         self._count_gpu_seconds()
-        return self._gpu_seconds_left <= 0 or (self._deadline is not None and time.monotonic() > self._deadline)
+        return self._gpu_seconds_left <= 0 or (self._deadline is not None and self._clock() > self._deadline)
 
     def _count_gpu_seconds(self) -> None:
         """Take off what the live trials have used since the last call; call before `_live` changes."""
-        now = time.monotonic()
+        now = self._clock()
         self._gpu_seconds_left -= len(self._live) * self._gpus * (now - self._counted_until)
         self._counted_until = now
 
@@ -160,20 +168,22 @@ class Session:
         return self._insert(number, self._resolve(flat))
 
     def _resolve(self, flat: Flat) -> TrialConfig:
+        if self.header is None:
+            return TrialConfig.from_flat(flat)
         return resolve(flat, on_gpu=self._gpus > 0, header=self.header)
 
     def _insert(self, number: int, config: TrialConfig) -> TrialRow:
         """The row is in the store before a worker hears of the trial."""
-        price = cost(config.model)
+        costs = price(config.model)
         flat = config.to_flat()
         trial_id = self.store.add_trial(
             self.search_id,
             number,
             flat,
-            parameters=price.parameters,
-            neurons_used=price.neurons_used,
-            macs=price.macs,
-            macs_conditional=price.macs_conditional,
+            parameters=costs.parameters,
+            neurons_used=costs.neurons_used,
+            macs=costs.macs,
+            macs_conditional=costs.macs_conditional,
             provenance={"folder": str(self.folder / f"{number:03d}-{flat['ffn']}")},
         )
         self.trials[trial_id] = self.store.trial(trial_id)

@@ -5,10 +5,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from optuna.trial import TrialState
 
 from results.errors import InputError
 from search.experiment import Experiment
 from search.sampler import Past, Sampler
+from search.samplers import MODELLED, MODELLED_BEST, _Window
 from search.space import even_points, suggest_ffn, whole_points
 
 
@@ -228,3 +230,20 @@ def test_a_sampler_whose_package_is_missing_names_it():
             Slots(experiment(sampler="CmaEsSampler"), 1).run(12, rebuild=False)
     else:
         pytest.skip("cmaes is installed here")
+
+
+def test_tpe_sees_a_window_of_the_last_trials_and_the_best_before_and_still_asks_the_same_after_a_rebuild():
+    settings = experiment()
+    slots = Slots(settings, 2)
+    slots.run(MODELLED + MODELLED_BEST + 40, rebuild=False)
+    study = slots.sampler.study
+    seen = _Window(study)._get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    complete = [trial for trial in study.trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    assert [trial.number for trial in seen[-MODELLED:]] == [trial.number for trial in complete[-MODELLED:]]
+    older = [trial.value for trial in complete[:-MODELLED] if trial.state is TrialState.COMPLETE]
+    assert sorted(trial.value for trial in seen[:-MODELLED]) == sorted(older)[-MODELLED_BEST:]
+    past = slots.past.copy()
+    following = slots.ask()
+    again = Sampler(settings, 4)
+    assert again.take_up(past)
+    assert again.ask(len(past) + 1) == following

@@ -254,13 +254,13 @@ def test_an_interrupted_trial_comes_first_when_the_search_goes_on(store, header,
     ]
 
 
-def test_gpu_hours_end_a_session_once_its_live_trials_have_used_them(store, header, tmp_path, monkeypatch):
+def test_gpu_hours_end_a_session_once_its_live_trials_have_used_them(store, header, tmp_path):
     now = [1000.0]
-    monkeypatch.setattr("search.session.time.monotonic", lambda: now[0])
     search_id = new_search(store, SEARCH)
     session = Session(
         store, search_id, SEARCH,
         folder=tmp_path, header=header, concurrency=2, gpus_per_trial=0.5, startup_trials=4, gpu_hours=1.0,
+        clock=lambda: now[0],
     )  # fmt: skip
     now[0] += 9000  # nothing lives, nothing counts
     one, two = session.next_trial(), session.next_trial()
