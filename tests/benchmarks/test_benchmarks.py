@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.__main__ import app
+from benchmarks.driver import time_driver
 from benchmarks.suite import SUITE, profile, start, timed
 
 pytestmark = pytest.mark.usefixtures("digits")
@@ -52,3 +53,12 @@ def test_the_json_is_what_the_table_says(tmp_path):
     assert done.exit_code == 0, done.output
     rows = json.loads(file.read_text())["kinds"]
     assert [row["what"] for row in rows] == ["mlp hidden=256", "fff depth=7", "pair mlp hidden=256"]
+
+
+def test_the_driver_is_timed_over_a_whole_search():
+    figures = time_driver(30, "tpe")
+    assert figures["trials"] == 30
+    assert 30 <= figures["reports"] <= 30 * 27
+    assert 0 < figures["report_ms"] * figures["reports"] / 1000 < figures["seconds"]
+    assert figures["ask_ms"] > 0
+    assert figures["memory_bytes"] > 0
