@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+
 from search.asha import Asha
 from search.hyperband import Hyperband
 from search.median import Median
@@ -29,6 +31,34 @@ SCHEDULERS: dict[str, type[Asha] | type[Hyperband] | type[Median] | type[NoStopp
 def build_scheduler(name: str, grace: int, reduction: int, epochs: int) -> Scheduler:
     """A scheduler that has seen nothing yet. `name` is one of `SCHEDULERS`."""
     return SCHEDULERS[name](grace, reduction, epochs)
+
+
+def judge_again(
+    scheduler: Scheduler,
+    judged: Iterable[tuple[str, int]],
+    trials: Mapping[str, tuple[Entrant, Sequence[float | None]]],
+) -> None:
+    """Bring a new scheduler to where a killed one was, by telling it what that was told, in that order.
+
+    Where a scheduler judges, it leaves a decision, and those are in the order of their commits. What it only took note of
+    (before the grace, between rungs) concerns one trial alone, so its place among other trials' reports does not matter.
+
+    Args:
+        judged: trial and epoch of each decision, in their order.
+        trials: each trial's values at epochs 1, 2, ..., but for a report with which it ended by itself.
+    """
+    done = dict.fromkeys(trials, 0)
+
+    def up_to(trial_id: str, epoch: int) -> None:
+        entrant, values = trials[trial_id]
+        for number in range(done[trial_id] + 1, epoch + 1):
+            scheduler.judge(entrant, number, values[number - 1])
+        done[trial_id] = max(epoch, done[trial_id])
+
+    for trial_id, epoch in judged:
+        up_to(trial_id, epoch)
+    for trial_id, (_, values) in trials.items():
+        up_to(trial_id, len(values))
 
 
 def in_words(name: str, rungs: tuple[int, ...], grace: int, reduction: int) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,12 +21,16 @@ from results.rows import DecisionRow, TrialRow
 from results.store import ENDED, Store
 from search.experiment import Experiment, comparison_plan
 from search.sampler import Past, Sampler, Suggester
+from search.schedulers import judge_again
 from search.verdict import NOT_JUDGED, Entrant, Verdict
 from trainer import checkpoint
 from trainer.config import Flat, TrialConfig
 from trainer.dataset import Header
 from trainer.report import Report
 from trainer.resolve import resolve
+
+REPORTED_ENDS = frozenset({"finished", "plateau", "diverged"})
+"""How a trial may end by itself; the scheduler is not asked about the report that says so."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -316,7 +320,15 @@ class Session:
         self._ids = {row.number: row.id for row in rows}
         self._waiting = [row.number for row in rows if row.status not in ENDED]  # in order, so a heap
         curves = self.store.curves(self.search_id)
-        self._judge_again(curves)
+        judge_again(
+            self.scheduler,
+            [(decision.trial_id, decision.epoch) for decision in self.store.decisions(self.search_id)],
+            {
+                row.id: (self._entrant(row), curves[row.id][: len(curves[row.id]) - (row.status in REPORTED_ENDS)])
+                for row in rows
+                if row.id in curves
+            },
+        )
         if self.sampler is None:
             have = {_identity(row.config) for row in rows}
             self._plan = [self._resolve(flat) for flat in comparison_plan(self.experiment)]
@@ -326,26 +338,6 @@ class Session:
         for row in rows:
             if row.status in ENDED:  # killed between the commit of an end and the removal of its files
                 checkpoint.remove_resume_files(Path(row.provenance["folder"]))
-
-    def _judge_again(self, curves: Mapping[str, Sequence[float | None]]) -> None:
-        """Bring the scheduler to where it was, by what it was told, in that order.
-
-        Where it judges, it left a decision, and those are in the order of their commits; what it only took note of
-        (before the grace, between rungs) concerns one trial alone, so its place among the other trials' does not matter.
-        """
-        judged = dict.fromkeys(curves, 0)
-
-        def judge_up_to(trial_id: str, epoch: int) -> None:
-            entrant = self._entrant(self.trials[trial_id])
-            for number in range(judged[trial_id] + 1, epoch + 1):
-                self.scheduler.judge(entrant, number, curves[trial_id][number - 1])
-            judged[trial_id] = max(epoch, judged[trial_id])
-
-        for decision in self.store.decisions(self.search_id):
-            judge_up_to(decision.trial_id, decision.epoch)
-        for trial_id, curve in curves.items():
-            ended_by_itself = self.trials[trial_id].status in ("finished", "plateau", "diverged")
-            judge_up_to(trial_id, len(curve) - ended_by_itself)
 
 
 def _identity(config: Any) -> tuple[tuple[str, Any], ...]:

@@ -76,9 +76,11 @@ class Slots:
         assert self.sampler.take_up(self.past)
 
     def run(self, trials, rebuild):
+        """With `rebuild`, the process is killed at every trial: between an end's commit and tell, between ask and insert."""
         live = []
         for _ in range(trials):
             if rebuild:
+                self.sampler.ask(len(self.past) + 1)  # killed before it is in the store
                 self.rebuild()
             if self.ask() is None:
                 break
