@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from search.prepare import (
 )
 from search.preview import preview
 from search.resources import Resources, plan_resources
+from search.samplers import limits
 from search.schedulers import degenerate, in_words
 from search.session import Session
 from trainer.resolve import discover_variants
@@ -220,25 +221,27 @@ def _announce(session: Session, prepared: Prepared, resources: Resources, consol
         highlight=False,
         soft_wrap=True,
     )
-    if not session.sampler_is_exact:
-        console.print(
-            f"Note: the sampler {experiment.sampler} could not be brought back exactly; it knows all results, but may ask "
-            "for other variants than it would have.",
-            style="yellow",
-            highlight=False,
-            soft_wrap=True,
-        )
-    if len(experiment.objectives) > 1 and session.scheduler.name != "none":
-        console.print(
-            f"Note: {session.scheduler.name} stops trials by accuracy alone, so it may stop a small variant that belongs to "
-            "the front; --scheduler none stops nobody.",
-            style="yellow",
-            highlight=False,
-            soft_wrap=True,
-        )
-    note = degenerate(session.scheduler.name, experiment.reduction, resources.concurrency)
-    if note is not None:
+    for note in _notes(session, resources):
         console.print(note, style="yellow", highlight=False, soft_wrap=True)
+
+
+def _notes(session: Session, resources: Resources) -> Iterator[str]:
+    """What a person should know before these trials run, a sentence each."""
+    experiment, scheduler = session.experiment, session.scheduler.name
+    if not session.sampler_is_exact:
+        yield (
+            f"Note: the sampler {experiment.sampler} could not be brought back exactly; it knows all results, but may ask "
+            "for other variants than it would have."
+        )
+    if not experiment.is_comparison and (limit := limits(experiment.sampler)) is not None:
+        yield limit
+    if len(experiment.objectives) > 1 and scheduler != "none":
+        yield (
+            f"Note: {scheduler} stops trials by accuracy alone, so it may stop a small variant that belongs to the front; "
+            "--scheduler none stops nobody."
+        )
+    if (few := degenerate(scheduler, experiment.reduction, resources.concurrency)) is not None:
+        yield few
 
 
 def _stopping(experiment: Experiment) -> str:

@@ -97,12 +97,28 @@ def build_sampler(name: str, seed: int, startup_trials: int) -> BaseSampler:
                     seed=seed, n_startup_trials=startup_trials, multivariate=True, group=True, constant_liar=True
                 )
             case "gp":
-                return optuna.samplers.GPSampler(seed=seed, n_startup_trials=startup_trials)
+                return optuna.samplers.GPSampler(
+                    seed=seed, n_startup_trials=startup_trials, warn_independent_sampling=False
+                )
             case "nsgaii":
                 return optuna.samplers.NSGAIISampler(seed=seed, population_size=2 * startup_trials)
             case "grid":
                 return _Grid(seed=seed)
-        return _by_class(name)(seed=seed)  # type: ignore[call-arg]  # checked there
+        made = _by_class(name)
+        known = inspect.signature(made).parameters
+        # they would warn of each key of each trial; `limits` says it once
+        quiet = {"warn_independent_sampling": False} if "warn_independent_sampling" in known else {}
+        return made(seed=seed, **quiet)  # type: ignore[call-arg]  # checked there
+
+
+def limits(name: str) -> str | None:
+    """A sentence about what a sampler leaves to chance; none where it leaves nothing that it could model."""
+    if name in ("tpe", "random", "grid", "TPESampler", "RandomSampler", "BruteForceSampler"):
+        return None
+    return (
+        f"Note: {name} models the keys that all trials share; keys that only one feed-forward kind has are drawn by chance "
+        "(tpe models those, too)."
+    )
 
 
 def _by_class(name: str) -> type[BaseSampler]:

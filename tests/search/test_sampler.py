@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from results.errors import InputError
 from search.experiment import Experiment
 from search.sampler import Past, Sampler
-from search.samplers import MODELLED, MODELLED_BEST, _Window
+from search.samplers import MODELLED, MODELLED_BEST, _Window, limits
 from search.space import even_points, suggest_ffn, whole_points
 
 
@@ -249,3 +249,15 @@ def test_tpe_sees_a_window_of_the_last_trials_and_the_best_before_and_still_asks
     again = Sampler(settings, 4)
     assert again.take_up(past)
     assert again.ask(len(past) + 1) == following
+
+
+@pytest.mark.parametrize("name", ["gp", "nsgaii", "QMCSampler", "tpe"])
+def test_a_sampler_prints_nothing_of_its_own(name, capfd):
+    Slots(experiment(sampler=name), 1).run(9, rebuild=False)
+    said = capfd.readouterr()
+    assert (said.out, said.err) == ("", "")
+
+
+def test_what_a_sampler_leaves_to_chance_is_said_once():
+    assert "gp models the keys that all trials share" in limits("gp")
+    assert limits("tpe") is None
