@@ -28,7 +28,7 @@ from search.samplers import GRID_POINTS, MEMORYLESS, build_sampler
 from search.space import StudyScope
 from trainer.config import Flat, FlatValue
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
+optuna.logging.set_verbosity(optuna.logging.ERROR)  # what it warns of at every key, `samplers.limits` says once
 
 ATTEMPTS = 30
 """Asks after which a space that only repeats itself counts as used up; the last two thirds are drawn at random."""
