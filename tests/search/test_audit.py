@@ -24,7 +24,7 @@ from search.resources import plan_resources
 from search.session import Session
 
 sys.path.insert(0, str(Path(__file__).parent))
-from test_session import COMPARISON, SEARCH, report_of
+from test_session import COMPARISON, SEARCH, history, report_of, run, session_of
 
 from trainer.dataset import read_header
 
@@ -290,3 +290,24 @@ def test_what_no_scheduler_drove_is_refused(tmp_path, digits):
         store.update_search(strange, settings={**settings, "scheduler": "pbt"})
         with pytest.raises(InputError, match="ran under 'pbt', a scheduler unknown"):
             audit(store, strange)
+
+
+@pytest.mark.parametrize("scheduler", ["hyperband", "median"])
+def test_a_search_on_postgresql_resumes_exactly_and_is_valid(postgres, digits, tmp_path, scheduler):
+    """Numbers and the order of events survive that database, too: a memory-keeping sampler is brought back by them."""
+    experiment = replace(SEARCH, name=f"on_{scheduler}", scheduler=scheduler, sampler="nsgaii", reduction=2)
+    header = read_header("digits")
+    with Store.open(postgres) as store:
+        resources = plan_resources(concurrency=1, cpus_per_trial=None, gpus_per_trial=None, threads=1)
+        stored = settings_of("toy.py", experiment, resources, header, 4, ())
+        whole, broken = (store.create_search(experiment.name, "?", stored, {}) for _ in range(2))
+        run(lambda: session_of(store, whole, experiment, header, tmp_path)).close()
+
+        def exact():
+            session = session_of(store, broken, experiment, header, tmp_path)
+            assert session.sampler_is_exact
+            return session
+
+        run(exact, kill_after=1).close()
+        assert history(store, broken) == history(store, whole)
+        assert violations(store, whole) == violations(store, broken) == []
