@@ -55,6 +55,7 @@ class _Timed(Session):
         super().__init__(*arguments, **options)
         self.report_seconds, self.ask_seconds, self.reports = 0.0, 0.0, 0
         self.memory: dict[int, int] = {}
+        self._process = psutil.Process()
 
     def report(self, trial_id: str, report: Report, provenance: dict[str, Any]) -> bool:
         began = time.perf_counter()
@@ -67,7 +68,7 @@ class _Timed(Session):
         began = time.perf_counter()
         assignment = super().next_trial()
         self.ask_seconds += time.perf_counter() - began
-        self.memory.setdefault(len(self.trials), psutil.Process().memory_info().rss)
+        self.memory.setdefault(len(self.trials), self._process.memory_info().rss)
         return assignment
 
 
