@@ -280,6 +280,12 @@ def search(changes: dict[str, Any], epochs: int) -> Iterator[Row]:
         }
 
 
+def driver(changes: dict[str, Any], epochs: int) -> Iterator[Row]:
+    """What the driver costs a report and a trial, without Ray or training: searches in virtual time; epochs unused."""
+    for trials, sampler in ((1_000, "random"), (1_000, "tpe"), (10_000, "random"), (10_000, "tpe")):
+        yield {"what": sampler, **json.loads(_output("benchmarks.driver", str(trials), sampler)[-1])}
+
+
 def inference(changes: dict[str, Any], epochs: int) -> Iterator[Row]:
     """Dense against conditional execution at inference, every token another, beside dense layers; epochs unused."""
     from benchmarks.inference import of_kinds
@@ -288,5 +294,6 @@ def inference(changes: dict[str, Any], epochs: int) -> Iterator[Row]:
 
 
 SUITE: dict[str, Callable[[dict[str, Any], int], Iterator[Row]]] = {
-    each.__name__: each for each in (epoch, profile, loader, kinds, optimizers, start, accuracy, search, inference)
+    each.__name__: each
+    for each in (epoch, profile, loader, kinds, optimizers, start, accuracy, search, driver, inference)
 }

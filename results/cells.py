@@ -17,6 +17,8 @@ def columns(table: Table) -> list[str]:
     rows = table.rows
     trained, imported = (rows["imported"] == "").any(), (rows["imported"] != "").any()
     names = ["rank"]
+    if "front" in rows:
+        names.append("front")
     if rows["group"].nunique() > 1:
         names.append("group")
     if len(table.searches) > 1:
@@ -40,6 +42,7 @@ def cells(row: Mapping[Any, Any], table: Table, last_of_best: Mapping[int, int])
     """Every cell of a row by its column; `last_of_best` is what `last_of_best` gives."""
     return {
         "rank": _rank(row, last_of_best),
+        "front": "*" if row.get("front") else "",
         "group": str(row["group"]),
         "search": plain(row["search"]),
         "variant keys": plain(keys_text(row, table.varying)),

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import pandas as pd
 
+from results.front import cost_of, remark
 from results.matches import notes as match_notes
 from results.protocol import IMPORTED, of_protocol
 from results.statistics import accuracy_error, detectable_difference, equal_spread_p, pooled_deviation
@@ -92,9 +93,11 @@ def remarks(
         count = images.pop()
         error = accuracy_error(float(known.iloc[0]), count)
         notes.append(f"One accuracy on {count:,} validation images has a standard error of {100 * error:.2f} points.")
-    asha = any(not values.get("grid") and values.get("scheduler") == "asha" for values in settings.values())
-    if asha and (rows["status"] == "stopped").any():
+    stopping = any(not values.get("grid") and values.get("scheduler") != "none" for values in settings.values())
+    if stopping and (rows["status"] == "stopped").any():
         notes.append("Stopped variants are ordered by the epochs that they reached; they have no rank.")
+    if "front" in rows and (cost := cost_of(settings)) is not None:
+        notes.append(remark(cost))
     if several:
         notes.append(
             "Variants of different data, epochs, batch, augmentation or match are ranked in groups of their own."

@@ -269,6 +269,21 @@ class Store:
             ).all()
         return [EpochRow(**{key: value for key, value in row._mapping.items() if key != "trial_id"}) for row in rows]
 
+    def curves(self, search_id: str) -> dict[str, list[float | None]]:
+        """Validation accuracy at every epoch of every trial of a search that has any, by the trials' numbers."""
+        table = schema.epochs
+        with self._engine.connect() as connection:
+            rows = connection.execute(
+                sa.select(table.c.trial_id, table.c.val_acc)
+                .join(schema.trials, schema.trials.c.id == table.c.trial_id)
+                .where(schema.trials.c.search_id == search_id)
+                .order_by(schema.trials.c.number, table.c.epoch)
+            ).all()
+        curves: dict[str, list[float | None]] = {}
+        for trial_id, value in rows:
+            curves.setdefault(trial_id, []).append(value)
+        return curves
+
     def last_epoch(self, trial_id: str) -> int:
         """The last epoch that the store has of a trial; 0 for none."""
         table = schema.epochs

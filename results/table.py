@@ -20,6 +20,7 @@ from typing import Any
 import pandas as pd
 
 from results.frames import TRIAL_COLUMNS, Frames
+from results.front import cost_of, front
 from results.matches import MATCH, by_match
 from results.protocol import (
     CHECKSUM,
@@ -37,7 +38,7 @@ from results.text import missing
 COMPLETE = frozenset({"finished", "plateau"})
 """Statuses of a trial that ran to its end."""
 STOPPED_SHOWN = 5
-COUNTS = ("parameters", "neurons_used", "macs")
+COUNTS = ("parameters", "neurons_used", "macs", "macs_conditional")
 LEVEL = 0.05
 """Below it, a corrected p tells two variants apart."""
 
@@ -51,7 +52,8 @@ class Table:
     show a spread), p_best (the corrected p of that), group, search, variant, the keys that vary, seeds, planned, val_acc,
     interval (half the width of its 95 % t interval), deviation, best_val_acc, test_acc, imported (the format of the file
     that the row came from), best_test_acc and best_test_interval (of imported rows), parameters, neurons_used, macs,
-    epochs_run, gpu_seconds, wall_seconds, status; of a matched comparison match, too."""
+    macs_conditional, epochs_run, gpu_seconds, wall_seconds, status; of a matched comparison match, too; of a search for
+    two objectives `front`."""
     varying: list[str]
     """Keys of the trial's dictionary in which variants differ."""
     common: dict[str, Any]
@@ -105,6 +107,8 @@ def variants(frames: Frames, search: str | Sequence[str], *, everything: bool = 
         spreads = {protocol: spread_of(trials, protocol) for protocol in dict.fromkeys(table["protocol"])}
         protocols = _protocols(table)
         table = _ranked(table, spreads)
+        if (cost := cost_of(settings)) is not None:
+            table = table.assign(front=front(table, cost))
     if not everything and len(table):
         # stopped ones are many in a search, and each says little
         halted = table.index[table["status"] == "stopped"]
@@ -185,6 +189,7 @@ def _row(group: pd.DataFrame, planned: int) -> dict[str, Any]:
         "parameters": group["parameters"].iloc[0],
         "neurons_used": group["neurons_used"].iloc[0],
         "macs": group["macs"].iloc[0],
+        "macs_conditional": group["macs_conditional"].iloc[0],
         "epochs_run": int(group["epochs_run"].max()),
         "gpu_seconds": float(group["gpu_seconds"].sum()),
         "wall_seconds": float(group["wall_seconds"].sum()),

@@ -12,18 +12,11 @@ would otherwise push out one that ends higher.
 
 from __future__ import annotations
 
+import math
 from bisect import insort
 from collections import defaultdict
-from dataclasses import dataclass
 
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a scheduler says of one report. `rung` is the epoch of the rung, none where no rung was reached."""
-
-    stop: bool
-    rung: int | None = None
-    cutoff: float | None = None
+from search.verdict import NOT_JUDGED, Entrant, Verdict
 
 
 def rungs(grace: int, reduction: int, epochs: int) -> tuple[int, ...]:
@@ -46,32 +39,13 @@ class Asha:
         self.rungs = rungs(grace, reduction, epochs)
         self._seen: dict[tuple[str, int], list[float]] = defaultdict(list)
 
-    def judge(self, group: str, epoch: int, value: float) -> Verdict:
-        """Record the value of a trial of `group` at `epoch`, and say whether the trial stops."""
+    def judge(self, trial: Entrant, epoch: int, value: float | None) -> Verdict:
         if epoch not in self.rungs:
-            return Verdict(stop=False)
-        seen = self._seen[group, epoch]
+            return NOT_JUDGED
+        if value is None or not math.isfinite(value):
+            return Verdict(stop=True, rung=epoch)
+        seen = self._seen[trial.group, epoch]
         insort(seen, value)
         survivors = max(1, len(seen) // self.reduction)
         cutoff = seen[-survivors]
-        return Verdict(stop=value < cutoff, rung=epoch, cutoff=cutoff)
-
-    def remember(self, group: str, rung: int, value: float) -> None:
-        """Take a value into a rung that was judged before, when a search is resumed from the store."""
-        insort(self._seen[group, rung], value)
-
-
-class NoStopping:
-    """Every trial runs to its horizon, as a comparison demands."""
-
-    name = "none"
-    rungs: tuple[int, ...] = ()
-
-    def judge(self, group: str, epoch: int, value: float) -> Verdict:
-        return Verdict(stop=False)
-
-    def remember(self, group: str, rung: int, value: float) -> None:
-        return None
-
-
-Scheduler = Asha | NoStopping
+        return Verdict(stop=value < cutoff, rung=epoch, cutoff=cutoff, value=value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ from search.prepare import (
 )
 from search.preview import preview
 from search.resources import Resources, plan_resources
+from search.samplers import limits
+from search.schedulers import degenerate, in_words
 from search.session import Session
 from search.timing import Timing
 from search.timing_run import print_preview, refuse_options, run_timing
@@ -159,6 +161,8 @@ def _resume(store: Store, asked: Asked, console: Console) -> tuple[Prepared, Res
         ("--reduction", given.reduction),
         ("--seed", given.search_seed),
         ("--sampler", given.sampler),
+        ("--scheduler", given.scheduler),
+        ("--objective", given.objectives),
         ("--pooled-rungs", given.pooled_rungs),
         ("--set", given.fixed or None),
     ):
@@ -243,8 +247,7 @@ def _announce(session: Session, prepared: Prepared, resources: Resources, consol
     budget = (
         f"{session.planned} trials: {len(experiment.grid or ())} variants x {len(experiment.seeds)} seeds, none stopped"
         if experiment.is_comparison
-        else f"{session.planned} trials, ASHA at epochs {', '.join(map(str, experiment.rungs)) or '-'}, "
-        f"keeping 1 in {experiment.reduction}"
+        else f"{session.planned} trials, {_stopping(experiment)}"
     )
     console.print(
         f"{prepared.search_id} on {prepared.header.name}: {budget}; up to {experiment.epochs} epochs, "
@@ -253,14 +256,31 @@ def _announce(session: Session, prepared: Prepared, resources: Resources, consol
         soft_wrap=True,
     )
     show_matchings(prepared.matchings, console)
-    if not experiment.is_comparison and resources.concurrency < experiment.reduction:
-        console.print(
-            f"Note: with {resources.concurrency} at once and 1 in {experiment.reduction} kept, ASHA judges the first "
-            "trials against few others; the order of arrival matters.",
-            style="yellow",
-            highlight=False,
-            soft_wrap=True,
+    for note in _notes(session, resources):
+        console.print(note, style="yellow", highlight=False, soft_wrap=True)
+
+
+def _notes(session: Session, resources: Resources) -> Iterator[str]:
+    """What a person should know before these trials run, a sentence each."""
+    experiment, scheduler = session.experiment, session.scheduler.name
+    if not session.sampler_is_exact:
+        yield (
+            f"Note: the sampler {experiment.sampler} could not be brought back exactly; it knows all results, but may ask "
+            "for other variants than it would have."
         )
+    if not experiment.is_comparison and (limit := limits(experiment.sampler)) is not None:
+        yield limit
+    if len(experiment.objectives) > 1 and scheduler != "none":
+        yield (
+            f"Note: {scheduler} stops trials by accuracy alone, so it may stop a small variant that belongs to the front; "
+            "--scheduler none stops nobody."
+        )
+    if (few := degenerate(scheduler, experiment.reduction, resources.concurrency)) is not None:
+        yield few
+
+
+def _stopping(experiment: Experiment) -> str:
+    return in_words(experiment.scheduler, experiment.rungs, experiment.grace, experiment.reduction)
 
 
 def _show_results(search_id: str, storage: str, folder: Path, console: Console) -> None:
@@ -313,8 +333,8 @@ def show_experiment(name: str, console: Console) -> None:
         budget = f"comparison: {len(experiment.grid or ())} variants x {len(experiment.seeds)} seeds, none stopped"
     else:
         budget = (
-            f"search: {experiment.trials} trials, sampler {experiment.sampler}, ASHA at epochs "
-            f"{', '.join(map(str, experiment.rungs)) or '-'} keeping 1 in {experiment.reduction}"
+            f"search: {experiment.trials} trials for {' and '.join(experiment.objectives)}, "
+            f"sampler {experiment.sampler}, {_stopping(experiment)}"
         )
     console.print(f"{budget}; up to {experiment.epochs} epochs", highlight=False, soft_wrap=True)
     for match in experiment.matches:

@@ -85,6 +85,7 @@ def _fit(
         )
         signal.signal(signal.SIGTERM, _as_ctrl_c)  # again: Ray has put its own in place
     on_ray(f"http://{context.dashboard_url}" if context.dashboard_url else None)
+    assert session.header is not None  # only a simulation has none
     work = {
         "data": str(session.header.path),
         "gpus": resources.gpus_per_trial,

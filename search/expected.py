@@ -5,14 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from search.asha import Asha
 from search.experiment import Experiment
+from search.verdict import Entrant
 
 SIMULATIONS = 50
 
 
 def expected_epochs(experiment: Experiment, groups: Sequence[str], concurrency: int) -> list[float]:
-    """Epochs of each trial: the horizon in a comparison, the mean over simulated searches where ASHA stops some."""
+    """Epochs of each trial: the horizon in a comparison, the mean over simulated searches where some are stopped."""
     if experiment.is_comparison:
         return [float(experiment.epochs)] * len(groups)
     totals = [0] * len(groups)
@@ -23,11 +23,12 @@ def expected_epochs(experiment: Experiment, groups: Sequence[str], concurrency: 
 
 
 def simulate(experiment: Experiment, groups: Sequence[str], concurrency: int, chance: random.Random) -> list[int]:
-    """Epochs of each trial in one search by ASHA, all live trials an epoch a round.
+    """Epochs of each trial in one search under its scheduler, all live trials an epoch a round.
 
     Each trial has a quality, independent of the others', which is its value at every rung.
     """
-    scheduler = Asha(experiment.grace, experiment.reduction, experiment.epochs)
+    scheduler = experiment.build_scheduler()
+    entrants = [Entrant(number, group) for number, group in enumerate(groups, start=1)]
     quality = [chance.random() for _ in groups]
     epochs = [0] * len(groups)
     waiting, live = list(range(len(groups)))[::-1], list[int]()
@@ -38,8 +39,10 @@ def simulate(experiment: Experiment, groups: Sequence[str], concurrency: int, ch
         staying = []
         for trial in live:
             epochs[trial] += 1
-            stop = scheduler.judge(groups[trial], epochs[trial], quality[trial]).stop
-            if not stop and epochs[trial] < experiment.epochs:
+            if (
+                epochs[trial] < experiment.epochs
+                and not scheduler.judge(entrants[trial], epochs[trial], quality[trial]).stop
+            ):
                 staying.append(trial)
         live = staying
     return epochs

@@ -12,18 +12,22 @@ when a file is added.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import Any
 
 from arch_space.flat import FieldError, convert
 from arch_space.space import Scope
 from results.errors import InputError
-from search.asha import rungs
 from search.match import Match
+from search.schedulers import SCHEDULERS, build_scheduler
+from search.verdict import Scheduler
 from trainer.config import Flat, FlatValue
 
 Range = tuple[float, float]
+COSTS = ("parameters", "neurons_used", "macs", "macs_conditional")
+"""What can be a second objective: columns of a trial that are known before it trains."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +41,7 @@ class Experiment:
     base: Flat = field(default_factory=dict)
     """Keys that every trial has."""
     space: Callable[[Scope], Flat] | None = None
-    """A search: the keys that are sampled, each variant trained with one seed, ASHA stopping the weak ones."""
+    """A search: the keys that are sampled, each variant trained with one seed, a scheduler stopping the weak ones."""
     grid: Sequence[Flat] | None = None
     """A comparison: the keys in which each variant differs; each is trained with every seed, none is stopped."""
     match: Match | Sequence[Match] | None = None
@@ -51,13 +55,18 @@ class Experiment:
     """Training seeds. A search trains every variant with the first; a comparison with each."""
     trials: int = 16
     """Variants that a search samples."""
+    scheduler: str = "asha"
+    """asha, hyperband, median or none: what stops the weak trials of a search (see the files of these names)."""
     grace: int = 1
-    """Epochs that every trial of a search gets before ASHA may stop it."""
+    """Epochs that every trial of a search gets before it may be stopped."""
     reduction: int = 3
-    """ASHA keeps the best 1/reduction of each rung."""
+    """asha and hyperband keep the best 1/reduction of each rung."""
     pooled_rungs: bool = False
     """One race for all feed-forward kinds, instead of one for each."""
     sampler: str = "tpe"
+    """tpe, random, gp, nsgaii, grid, or the name of a class of optuna.samplers (see search/samplers.py)."""
+    objectives: tuple[str, ...] = ("val_acc",)
+    """val_acc, to be high; and with it one of `COSTS`, to be low, for the front of the two instead of one best."""
     search_seed: int = 0
     concurrency: int | None = None
     """Trials at once; none = one for each GPU, or half of the CPU cores and at least 2."""
@@ -81,6 +90,17 @@ class Experiment:
         ):
             if value < low:
                 raise InputError(f'"{key}" must be at least {low}, but got {value}.')
+        if self.scheduler not in SCHEDULERS:
+            raise InputError(one_of("scheduler", self.scheduler, SCHEDULERS))
+        first, *others = self.objectives or ("none",)
+        if first != "val_acc" or len(others) > 1:
+            raise InputError(
+                f'"objectives" must be val_acc, alone or with one of {", ".join(COSTS)}, '
+                f"but got {', '.join(self.objectives) or 'none'}."
+            )
+        for cost in others:
+            if cost not in COSTS:
+                raise InputError(one_of("second objective", cost, COSTS))
         if len(set(self.seeds)) != len(self.seeds):
             raise InputError(f'"seeds" must differ from one another, but got {self.seeds}.')
         given = [self.match] if not isinstance(self.match, list | tuple) else self.match
@@ -134,10 +154,15 @@ class Experiment:
         """The group in which a trial of this feed-forward kind is judged: its kind, unless rungs are pooled."""
         return "all" if self.pooled_rungs else str(kind)
 
+    def build_scheduler(self) -> Scheduler:
+        """The scheduler of a search that has seen nothing yet; one that stops nothing for a comparison."""
+        name = "none" if self.is_comparison else self.scheduler
+        return build_scheduler(name, self.grace, self.reduction, self.epochs)
+
     @property
     def rungs(self) -> tuple[int, ...]:
-        """Epochs at which ASHA judges; none in a comparison."""
-        return () if self.is_comparison else rungs(self.grace, self.reduction, self.epochs)
+        """The epochs of the scheduler's rungs; none in a comparison."""
+        return self.build_scheduler().rungs
 
     def with_fixed(self, fixed: Mapping[str, FlatValue], **changes: Any) -> Experiment:
         """The experiment with keys fixed for every trial, as `--set KEY=VALUE` does, and with other fields changed.
@@ -152,6 +177,14 @@ class Experiment:
                     "the experiment's file and change its grid."
                 )
         return replace(self, fixed={**self.fixed, **fixed}, **changes)
+
+
+def one_of(what: str, given: str, known: Iterable[str]) -> str:
+    """The sentence that refuses an unknown name, with the nearest one, or with all."""
+    listed = list(known)
+    near = get_close_matches(given, listed, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(listed)}."
+    return f"Unknown {what} {given!r}; {hint}"
 
 
 def comparison_plan(experiment: Experiment) -> list[Flat]:

@@ -16,8 +16,8 @@ from rich.text import Text
 
 from results.rows import TrialRow
 from results.store import ENDED
-from search.asha import Verdict
 from search.session import Session
+from search.verdict import Verdict
 from trainer.report import Report
 
 ROWS = 14

@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 
+from arch_space.cost import price
 from arch_space.model import ModelConfig
 from arch_space.registry import FFN
 from results.errors import InputError
@@ -65,6 +66,8 @@ class Overrides:
     search_seed: int | None = None
     seeds: tuple[int, ...] | None = None
     sampler: str | None = None
+    scheduler: str | None = None
+    objectives: tuple[str, ...] | None = None
     pooled_rungs: bool | None = None
     fixed: Mapping[str, str] | None = None
 
@@ -72,7 +75,8 @@ class Overrides:
         """Raises InputError where a value is out of range, or does not belong to this kind of experiment."""
         if experiment.is_comparison:
             for option, value in (("--trials", self.trials), ("--grace", self.grace), ("--reduction", self.reduction),
-                                  ("--sampler", self.sampler)):  # fmt: skip
+                                  ("--sampler", self.sampler), ("--scheduler", self.scheduler),
+                                  ("--objective", self.objectives)):  # fmt: skip
                 if value is not None:
                     raise InputError(
                         f"{experiment.name!r} is a comparison: every variant trains with every seed to the end, so "
@@ -89,10 +93,15 @@ class Overrides:
         check_keys(fixed)
         given = {
             name: getattr(self, name)
-            for name in ("trials", "grace", "reduction", "search_seed", "seeds", "sampler", "pooled_rungs")
+            for name in (
+                "trials", "grace", "reduction", "search_seed", "seeds", "sampler", "scheduler", "objectives", "pooled_rungs"
+            )
             if getattr(self, name) is not None
-        }
-        return experiment.with_fixed(fixed, **given)  # at once: a grace fits the epochs that are given with it
+        }  # fmt: skip
+        complete = experiment.with_fixed(fixed, **given)  # at once: a grace fits the epochs that are given with it
+        if self.reduction is not None and complete.scheduler in ("median", "none"):
+            raise InputError(f'"--reduction" is for asha and hyperband, but the scheduler is {complete.scheduler!r}.')
+        return complete
 
 
 def check_keys(fixed: Mapping[str, object]) -> None:
@@ -110,10 +119,19 @@ def check_trials(experiment: Experiment, startup_trials: int, header: Header, *,
     """Resolve every trial of a comparison, or a few that a search might sample; InputError where one cannot be."""
     for given in (experiment.base, experiment.ranges):  # where a mistyped key would otherwise change nothing
         check_keys(given)
-    identities = [
-        tuple(sorted(resolve(flat, on_gpu=on_gpu, header=header).to_flat().items(), key=lambda item: item[0]))
-        for flat in planned_flats(experiment, startup_trials, 8)
-    ]
+    configs = [resolve(flat, on_gpu=on_gpu, header=header) for flat in planned_flats(experiment, startup_trials, 8)]
+    identities = [tuple(sorted(config.to_flat().items(), key=lambda item: item[0])) for config in configs]
+    for config in configs:
+        try:
+            costs = price(config.model)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        for name in experiment.objectives[1:]:
+            if getattr(costs, name) is None:
+                raise InputError(
+                    f"The kind {config.to_flat()['ffn']!r} does not define {name}, so that cannot be an objective of "
+                    f"{experiment.name!r}; take another, or leave the kind out."
+                )
     if experiment.is_comparison and len(set(identities)) < len(identities):
         raise InputError(f"The variants of {experiment.name!r} must differ from one another, but two are equal.")
 
@@ -198,7 +216,9 @@ def experiment_of(settings: Mapping[str, Any], name: str) -> Experiment:
         grace=settings["grace"],
         reduction=settings["reduction"],
         pooled_rungs=settings["pooled_rungs"],
+        scheduler=settings["scheduler"] if settings["grid"] is None else loaded.scheduler,
         sampler=settings["sampler"],
+        objectives=tuple(settings.get("objectives", ["val_acc"])),  # absent before there were two
         search_seed=settings["search_seed"],
     )
 
@@ -273,8 +293,9 @@ def settings_of(
         "reduction": experiment.reduction,
         "rungs": list(experiment.rungs),
         "pooled_rungs": experiment.pooled_rungs,
-        "scheduler": "none" if experiment.is_comparison else "asha",
+        "scheduler": experiment.build_scheduler().name,
         "sampler": experiment.sampler,
+        "objectives": list(experiment.objectives),
         "search_seed": experiment.search_seed,
         "startup_trials": startup_trials,
         "concurrency": resources.concurrency,

@@ -108,7 +108,7 @@ def _table(new: Checked, trials: Sequence[Planned], measured: Sequence[Measureme
     else:
         row("trials", f"{len(trials)} (as many variants, sampled)")
         most = len(trials) * experiment.epochs
-        row("expected epochs", f"{estimated.epochs:.0f} of at most {most} (mean of {SIMULATIONS} simulations of ASHA)")
+        row("expected epochs", f"{estimated.epochs:.0f} of at most {most} (mean of {SIMULATIONS} simulated searches)")
     row("parameters", _from_to([trial.parameters for trial in trials]))
     speeds = [float(each.values["seconds_per_epoch"]) for each in measured]
     low, high = f"{min(speeds):.3g}", f"{max(speeds):.3g}"

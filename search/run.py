@@ -39,14 +39,28 @@ def main(
     ] = None,
     trials: Annotated[int | None, typer.Option(help="Variants that a search samples.")] = None,
     epochs: Annotated[int | None, typer.Option(help="The full horizon of every trial.")] = None,
-    grace: Annotated[int | None, typer.Option(help="Epochs before ASHA may stop a trial.")] = None,
-    reduction: Annotated[int | None, typer.Option(help="ASHA keeps the best 1/REDUCTION of each rung.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="What stops the weak trials of a search: asha, hyperband, median or none.")
+    ] = None,
+    grace: Annotated[int | None, typer.Option(help="Epochs before a trial may be stopped.")] = None,
+    reduction: Annotated[
+        int | None, typer.Option(help="asha and hyperband keep the best 1/REDUCTION of each rung.")
+    ] = None,
     pooled_rungs: Annotated[bool, typer.Option("--pooled-rungs", help="One race for all kinds.")] = False,
     seed: Annotated[int | None, typer.Option(help="Seed of the search's sampler.")] = None,
     seeds: Annotated[
         str | None, typer.Option(help="Training seeds of a comparison: a number of them, or a list such as 3,4,5.")
     ] = None,
-    sampler: Annotated[str | None, typer.Option(help="tpe or random.")] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="tpe, random, gp, nsgaii, grid, or a class of optuna.samplers by its name.")
+    ] = None,
+    objective: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="val_acc, and by the option again a second one, to be low: parameters, neurons_used, macs or "
+            "macs_conditional (measured latency is none yet)."
+        ),
+    ] = None,
     concurrency: Annotated[int | None, typer.Option(help="Trials at once.")] = None,
     gpus_per_trial: Annotated[float | None, typer.Option(help="GPUs of one trial, such as 0.25.")] = None,
     cpus_per_trial: Annotated[float | None, typer.Option(help="CPU cores of one trial.")] = None,
@@ -90,6 +104,8 @@ def main(
         search_seed=seed,
         seeds=parse_seeds(seeds) if seeds is not None else None,
         sampler=sampler,
+        objectives=tuple(objective) if objective else None,
+        scheduler=scheduler,
         pooled_rungs=True if pooled_rungs else None,
         fixed=parse_pairs(fix or []),
     )

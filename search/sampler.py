@@ -4,29 +4,62 @@ Ray's own `OptunaSearch` reports a trial that ASHA stopped as complete, with the
 would rank early scores beside finished ones. Here a stopped trial is told as pruned with its intermediate values, a
 diverged one as failed.
 
-A sampler is seeded anew for each ask, by (search seed, trial number). It then depends only on what the study knows, not
-on how long the process has lived, and a study rebuilt from the store asks the same questions again.
+A study that is rebuilt from the store asks what the one that died would have asked (`take_up`). Where a sampler has no
+memory beside the study, it is seeded anew for each ask, by (search seed, trial number), and the study is filled in. Any
+other sampler is seeded once, and asked again for every trial; the store knows when each was asked for and when it ended.
 """
 
 from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
 
 import optuna
+from optuna.trial import TrialState
 
 from results.errors import InputError
 from search.catalog import said
 from search.experiment import Experiment, compose
+from search.samplers import GRID_POINTS, MEMORYLESS, build_sampler
 from search.space import StudyScope
 from trainer.config import Flat, FlatValue
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
+optuna.logging.set_verbosity(optuna.logging.ERROR)  # what it warns of at every key, `samplers.limits` says once
 
-SAMPLERS = ("tpe", "random")
 ATTEMPTS = 30
 """Asks after which a space that only repeats itself counts as used up; the last two thirds are drawn at random."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Past:
+    """What the store knows of a trial that was asked for before."""
+
+    number: int
+    config: Mapping[str, FlatValue]
+    curve: Sequence[float | None]
+    """Validation accuracy at each epoch."""
+    asked: datetime
+    ended: datetime | None
+    """None while it may still go on."""
+    status: str
+    values: Sequence[float | None]
+    """One for each objective."""
+
+
+class Suggester(Protocol):
+    """What a session asks for trials, and tells of them; `Sampler` says more."""
+
+    def ask(self, number: int) -> Flat | None: ...
+
+    def report(self, number: int, epoch: int, value: float) -> None: ...
+
+    def tell(self, number: int, status: str, values: Sequence[float | None]) -> None: ...
+
+    def take_up(self, past: Sequence[Past]) -> bool: ...
 
 
 class Sampler:
@@ -37,26 +70,27 @@ class Sampler:
     """
 
     def __init__(self, experiment: Experiment, startup_trials: int) -> None:
-        if experiment.sampler not in SAMPLERS:
-            raise InputError(f"Unknown sampler {experiment.sampler!r}; known: {', '.join(SAMPLERS)}.")
         self._experiment, self._startup = experiment, startup_trials
-        self.study = optuna.create_study(direction="maximize", sampler=self._seeded(0, 0))
-        self._trials: dict[int, optuna.Trial] = {}
-        self._told: set[int] = set()
+        self._own = build_sampler(experiment.sampler, self._seed(0, 0), startup_trials)
+        self._memoryless = experiment.sampler in MEMORYLESS
+        high, low = optuna.study.StudyDirection.MAXIMIZE, optuna.study.StudyDirection.MINIMIZE
+        directions = [high, *[low] * (len(experiment.objectives) - 1)]
+        self.study = optuna.create_study(directions=directions, sampler=self._own)
+        self._running: dict[int, optuna.Trial] = {}
         self._variants: set[tuple[tuple[str, FlatValue], ...]] = set()
 
     def ask(self, number: int) -> Flat | None:
         """The flat dictionary of trial `number`; none where the space has no variant left that was not tried."""
         for attempt in range(ATTEMPTS):
-            self.study.sampler = self._seeded(number, attempt)
+            self.study.sampler = self._for(number, attempt)
             trial = self.study.ask()
             flat = self._compose(trial)
             variant = tuple(sorted(flat.items()))
             if variant not in self._variants:
                 self._variants.add(variant)
-                self._trials[number] = trial
+                self._running[number] = trial
                 return flat
-            self.study.tell(trial, state=optuna.trial.TrialState.FAIL)  # known already; samplers pass over failures
+            self._tell(trial, TrialState.FAIL)  # known already; samplers pass over failures
         return None
 
     def recall(self, number: int, config: Mapping[str, FlatValue]) -> None:
@@ -70,41 +104,92 @@ class Sampler:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Optuna only warns of a value outside its range; we refuse it below
             flat = self._compose(trial)
-        changed = sorted(
-            key
-            for key, distribution in trial.distributions.items()
-            if config.get(key) != trial.params[key] or not _holds(distribution, trial.params[key])
-        )
+        changed = _differing(trial, config)
         if changed:
             raise InputError(
                 f"The space of {self._experiment.name!r} has changed since trial {number} was sampled "
                 f"({', '.join(changed)}); give the changed experiment another name and start a new search."
             )
         self._variants.add(tuple(sorted(flat.items())))
-        self._trials[number] = trial
+        self._running[number] = trial
+
+    def take_up(self, past: Sequence[Past]) -> bool:
+        """Bring a study that has asked for nothing to where it was, from the trials of the store in their numbers' order.
+
+        Returns:
+            Whether it is there exactly. Not so where a sampler, asked again, asked for something else, as one of another
+            version of Optuna may; then it knows the trials, and goes on from there.
+        Raises:
+            InputError: the space no longer asks for what a trial holds.
+        """
+        if self._memoryless:
+            for each in past:
+                self.recall(each.number, each.config)
+                self._hear(each)
+            return True
+        exact = True
+        asks = [(each.asked, 0, each) for each in past]
+        ends = [(each.ended, 1, each) for each in past if each.ended is not None]
+        for _, is_end, each in sorted(asks + ends, key=lambda event: (event[0], event[1], event[2].number)):
+            if is_end:
+                self._hear(each)
+            elif not self._asks_again(each):
+                self.recall(each.number, each.config)
+                exact = False
+        return exact
+
+    def _asks_again(self, past: Past) -> bool:
+        """Ask for a trial of the past; whether that gave what it gave then. If not, it is as if nobody had asked."""
+        flat = self.ask(past.number)
+        if flat is None:
+            return False
+        if not _differing(self._running[past.number], past.config):
+            return True
+        self._tell(self._running.pop(past.number), TrialState.FAIL)
+        self._variants.discard(tuple(sorted(flat.items())))
+        return False
+
+    def _hear(self, past: Past) -> None:
+        for epoch, value in enumerate(past.curve, start=1):
+            if value is not None:
+                self.report(past.number, epoch, value)
+        if past.ended is not None:
+            self.tell(past.number, past.status, past.values)
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """An intermediate value of a running trial."""
-        self._trials[number].report(value, epoch)
+        """An intermediate value of a running trial. Optuna takes none where there are two objectives."""
+        if len(self._experiment.objectives) == 1:
+            self._running[number].report(value, epoch)
 
-    def tell(self, number: int, status: str, value: float | None) -> None:
-        """The end of a trial, as the store has it; telling twice changes nothing."""
-        if number in self._told or number not in self._trials:
+    def tell(self, number: int, status: str, values: Sequence[float | None]) -> None:
+        """The end of a trial, as the store has it, with a value for each objective; telling twice changes nothing."""
+        trial = self._running.pop(number, None)
+        if trial is None:
             return
-        self._told.add(number)
         state = {
-            "finished": optuna.trial.TrialState.COMPLETE,
-            "plateau": optuna.trial.TrialState.COMPLETE,
-            "stopped": optuna.trial.TrialState.PRUNED,
-        }.get(status, optuna.trial.TrialState.FAIL)
-        complete = state is optuna.trial.TrialState.COMPLETE
-        self.study.tell(self._trials[number], value if complete else None, state=state)
+            "finished": TrialState.COMPLETE,
+            "plateau": TrialState.COMPLETE,
+            "stopped": TrialState.PRUNED,
+        }.get(status, TrialState.FAIL)
+        known = [value for value in values if value is not None]
+        if state is TrialState.COMPLETE and len(known) == len(values):
+            self._tell(trial, state, known)
+        else:
+            self._tell(trial, TrialState.FAIL if state is TrialState.COMPLETE else state)
+
+    def _tell(self, trial: optuna.Trial, state: TrialState, values: Sequence[float] | None = None) -> None:
+        try:
+            self.study.tell(trial, values, state=state)
+        except RuntimeError as error:
+            if "Study.stop" not in str(error):  # how a sampler says that it has tried everything; `ask` finds that out
+                raise
 
     def _compose(self, trial: optuna.trial.BaseTrial) -> Flat:
         experiment = self._experiment
         assert experiment.space is not None
+        points = GRID_POINTS if experiment.sampler == "grid" else None
         try:
-            sampled = experiment.space(StudyScope(trial, experiment.ranges, experiment.fixed))
+            sampled = experiment.space(StudyScope(trial, experiment.ranges, experiment.fixed, points))
         except InputError:
             raise
         except Exception as error:
@@ -116,18 +201,17 @@ class Sampler:
             )
         return compose({**experiment.base, **experiment.fixed}, sampled, experiment.seeds[0])
 
-    def _seeded(self, number: int, attempt: int) -> optuna.samplers.BaseSampler:
+    def _for(self, number: int, attempt: int) -> optuna.samplers.BaseSampler:
+        """The sampler of one attempt."""
+        if attempt >= ATTEMPTS // 3:
+            return build_sampler("random", self._seed(number, attempt), self._startup)
+        if self._memoryless:
+            return build_sampler(self._experiment.sampler, self._seed(number, attempt), self._startup)
+        return self._own
+
+    def _seed(self, number: int, attempt: int) -> int:
         text = f"{self._experiment.search_seed} {number} {attempt}".encode()
-        seed = int.from_bytes(hashlib.sha256(text).digest()[:4], "big")
-        if self._experiment.sampler == "random" or attempt >= ATTEMPTS // 3:
-            return optuna.samplers.RandomSampler(seed=seed)
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", optuna.exceptions.ExperimentalWarning
-            )  # group, needed by conditional spaces
-            return optuna.samplers.TPESampler(
-                seed=seed, n_startup_trials=self._startup, multivariate=True, group=True, constant_liar=True
-            )
+        return int.from_bytes(hashlib.sha256(text).digest()[:4], "big")
 
     def described(self) -> dict[str, str]:
         """Every key that a few hundred asks met, with its range or choices in words."""
@@ -135,9 +219,18 @@ class Sampler:
         for number in range(1, 201):
             if self.ask(number) is None:
                 break
-            for key, distribution in self._trials[number].distributions.items():
+            for key, distribution in self._running[number].distributions.items():
                 words[key] = _in_words(distribution)
         return dict(sorted(words.items()))
+
+
+def _differing(trial: optuna.Trial, config: Mapping[str, FlatValue]) -> list[str]:
+    """The keys that a trial was asked for and that are not in `config`, or not with that value, or out of their range."""
+    return sorted(
+        key
+        for key, distribution in trial.distributions.items()
+        if config.get(key) != trial.params[key] or not _holds(distribution, trial.params[key])
+    )
 
 
 def _in_words(distribution: optuna.distributions.BaseDistribution) -> str:

@@ -7,25 +7,30 @@ carry calls to here.
 
 from __future__ import annotations
 
+import heapq
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from arch_space.cost import cost
+from arch_space.cost import price
 from results.rows import DecisionRow, TrialRow
 from results.store import ENDED, Store
-from search.asha import Asha, NoStopping, Scheduler, Verdict
 from search.experiment import Experiment, comparison_plan
-from search.sampler import Sampler
+from search.sampler import Past, Sampler, Suggester
+from search.schedulers import judge_again
+from search.verdict import NOT_JUDGED, Entrant, Verdict
 from trainer import checkpoint
 from trainer.config import Flat, TrialConfig
 from trainer.dataset import Header
 from trainer.report import Report
 from trainer.resolve import resolve
+
+REPORTED_ENDS = frozenset({"finished", "plateau", "diverged"})
+"""How a trial may end by itself; the scheduler is not asked about the report that says so."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +51,9 @@ class Session:
         gpus_per_trial: a share of a GPU, or 0; counted into `gpu_seconds`.
         gpu_hours: time is up once the live trials of this session have held GPUs for so long together.
         on_event: called with the trial's row after every commit, for a live view.
+        header: of the data set; none where the trials' dictionaries are complete without it, as stored ones are.
+        sampler: what suggests a search's trials; none = as the experiment says.
+        clock: seconds that only grow; a simulation has its own.
     """
 
     def __init__(
@@ -55,13 +63,15 @@ class Session:
         experiment: Experiment,
         *,
         folder: Path,
-        header: Header,
+        header: Header | None,
         concurrency: int,
         gpus_per_trial: float,
         startup_trials: int,
         time_budget_seconds: float | None = None,
         gpu_hours: float | None = None,
         on_event: Callable[[str, Report | None, Verdict | None], None] = lambda trial_id, report, verdict: None,
+        sampler: Suggester | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store, self.search_id, self.experiment, self.folder = store, search_id, experiment, folder
         self.concurrency = concurrency
@@ -69,19 +79,23 @@ class Session:
         self.on_event = on_event
         self.on_note: Callable[[str], None] = lambda sentence: None
         self.lost: dict[str, str] = {}
-        self._deadline = time.monotonic() + time_budget_seconds if time_budget_seconds else None
+        self._clock = clock
+        self._deadline = clock() + time_budget_seconds if time_budget_seconds else None
         self._gpu_seconds_left = gpu_hours * 3600 if gpu_hours is not None else math.inf
-        self._counted_until = time.monotonic()
-        self.scheduler: Scheduler = (
-            NoStopping()
-            if experiment.is_comparison
-            else Asha(experiment.grace, experiment.reduction, experiment.epochs)
-        )
-        self.sampler = None if experiment.is_comparison else Sampler(experiment, startup_trials)
+        self._counted_until = clock()
+        self.scheduler = experiment.build_scheduler()
+        self.sampler = sampler
+        if sampler is None and not experiment.is_comparison:
+            self.sampler = Sampler(experiment, startup_trials)
+        self.sampler_is_exact = True
+        """Whether the sampler will ask what it would have asked, had nothing been interrupted."""
         self.trials: dict[str, TrialRow] = {}
         self.broken: OSError | None = None
         """What made it impossible to go on, such as a full disk."""
         self._live: set[str] = set()
+        self._waiting: list[int] = []
+        """A heap of the numbers of trials that have neither ended nor a worker."""
+        self._ids: dict[int, str] = {}
         self._exhausted = False
         self._take_up()
 
@@ -91,7 +105,10 @@ class Session:
         """The next trial for a free slot; none where all slots are taken, or nothing is left (see `done`)."""
         if len(self._live) >= self.concurrency or self.out_of_time:
             return None
-        row = self._unfinished() or self._new_trial()
+        if self._waiting:
+            row: TrialRow | None = self.trials[self._ids[heapq.heappop(self._waiting)]]
+        else:
+            row = self._new_trial()
         if row is None:
             return None
         self._count_gpu_seconds()
@@ -102,7 +119,7 @@ class Session:
             number=row.number,
             flat=dict(row.config),
             folder=Path(row.provenance["folder"]),
-            reported=self.store.last_epoch(row.id),
+            reported=row.epochs,
         )
 
     @property
@@ -110,17 +127,17 @@ class Session:
         """Whether no trial will be given out any more (some may still run)."""
         if self.out_of_time:
             return True
-        return self._unfinished() is None and not self._has_new
+        return not self._waiting and not self._has_new
 
     @property
     def out_of_time(self) -> bool:
         """Whether the time or the GPU-hours of this session are used up."""
         self._count_gpu_seconds()
-        return self._gpu_seconds_left <= 0 or (self._deadline is not None and time.monotonic() > self._deadline)
+        return self._gpu_seconds_left <= 0 or (self._deadline is not None and self._clock() > self._deadline)
 
     def _count_gpu_seconds(self) -> None:
         """Take off what the live trials have used since the last call; call before `_live` changes."""
-        now = time.monotonic()
+        now = self._clock()
         self._gpu_seconds_left -= len(self._live) * self._gpus * (now - self._counted_until)
         self._counted_until = now
 
@@ -135,10 +152,6 @@ class Session:
     def complete(self) -> bool:
         """Whether every planned trial has come to an end of its own."""
         return not self._has_new and all(row.status in ENDED for row in self.trials.values())
-
-    def _unfinished(self) -> TrialRow | None:
-        waiting = (row for row in self.trials.values() if row.status not in ENDED and row.id not in self._live)
-        return next(waiting, None)
 
     @property
     def _has_new(self) -> bool:
@@ -159,23 +172,26 @@ class Session:
         return self._insert(number, self._resolve(flat))
 
     def _resolve(self, flat: Flat) -> TrialConfig:
+        if self.header is None:
+            return TrialConfig.from_flat(flat)
         return resolve(flat, on_gpu=self._gpus > 0, header=self.header)
 
     def _insert(self, number: int, config: TrialConfig) -> TrialRow:
         """The row is in the store before a worker hears of the trial."""
-        price = cost(config.model)
+        costs = price(config.model)
         flat = config.to_flat()
         trial_id = self.store.add_trial(
             self.search_id,
             number,
             flat,
-            parameters=price.parameters,
-            neurons_used=price.neurons_used,
-            macs=price.macs,
-            macs_conditional=price.macs_conditional,
+            parameters=costs.parameters,
+            neurons_used=costs.neurons_used,
+            macs=costs.macs,
+            macs_conditional=costs.macs_conditional,
             provenance={"folder": str(self.folder / f"{number:03d}-{flat['ffn']}")},
         )
         self.trials[trial_id] = self.store.trial(trial_id)
+        self._ids[number] = trial_id
         return self.trials[trial_id]
 
     # what a report means
@@ -189,19 +205,17 @@ class Session:
         row = self.trials[trial_id]
         if row.status in ENDED:
             return True
-        if report.row.epoch <= self.store.last_epoch(trial_id):
+        if report.row.epoch <= row.epochs:
             return False
-        verdict = Verdict(stop=False)
         value = report.row.val_acc
-        if not report.ended and value is not None and math.isfinite(value):
-            verdict = self.scheduler.judge(self.group(row), report.row.epoch, value)
+        verdict = NOT_JUDGED if report.ended else self.scheduler.judge(self._entrant(row), report.row.epoch, value)
         status = report.status if report.ended else "stopped" if verdict.stop else "running"
         self._commit(row, report, verdict, status, provenance)
         if self.sampler is not None:
             if value is not None and math.isfinite(value):
                 self.sampler.report(row.number, report.row.epoch, value)
             if status in ENDED:
-                self.sampler.tell(row.number, status, value)
+                self.sampler.tell(row.number, status, self._objectives(self.trials[trial_id]))
         if status in ENDED:
             self.release(trial_id)
             checkpoint.remove_resume_files(Path(row.provenance["folder"]))
@@ -216,7 +230,7 @@ class Session:
         self._update(trial_id, status="failed", cause=cause[:2000], ended=datetime.now(UTC))
         self.release(trial_id)
         if self.sampler is not None:
-            self.sampler.tell(row.number, "failed", None)
+            self.sampler.tell(row.number, "failed", self._objectives(row))
         checkpoint.remove_resume_files(Path(row.provenance["folder"]))
         self.on_event(trial_id, None, None)
 
@@ -229,8 +243,13 @@ class Session:
 
     def release(self, trial_id: str) -> None:
         """The trial holds no worker and no GPU any more, though it may go on later (time is up, Ctrl-C)."""
+        if trial_id not in self._live:
+            return
         self._count_gpu_seconds()
         self._live.discard(trial_id)
+        row = self.trials[trial_id]
+        if row.status not in ENDED:
+            heapq.heappush(self._waiting, row.number)
 
     def close(self) -> str:
         """Mark what is unfinished as interrupted and say how the search stands: `ended` or `interrupted`."""
@@ -245,6 +264,23 @@ class Session:
         """The race in which a trial runs: its feed-forward kind, unless rungs are pooled."""
         return self.experiment.race(row.config["ffn"])
 
+    def _objectives(self, row: TrialRow) -> list[float | None]:
+        return [getattr(row, name) for name in self.experiment.objectives]
+
+    def _past(self, row: TrialRow, curve: Sequence[float | None]) -> Past:
+        return Past(
+            number=row.number,
+            config=row.config,
+            curve=curve,
+            asked=row.created,
+            ended=row.ended if row.status in ENDED else None,
+            status=row.status,
+            values=self._objectives(row),
+        )
+
+    def _entrant(self, row: TrialRow) -> Entrant:
+        return Entrant(row.number, self.group(row))
+
     def _commit(self, row: TrialRow, report: Report, verdict: Verdict, status: str, provenance: dict[str, Any]) -> None:
         decision = None
         if verdict.rung is not None:
@@ -253,19 +289,23 @@ class Session:
                 epoch=report.row.epoch,
                 scheduler=self.scheduler.name,
                 rung=verdict.rung,
-                value=report.row.val_acc,
+                value=verdict.value,
                 cutoff=verdict.cutoff,
                 decision="stop" if verdict.stop else "continue",
                 created=datetime.now(UTC),
             )
         columns = report.columns(self._gpus)
         if status == "stopped":
-            cause = f"asha: {report.row.val_acc:.4f} below {verdict.cutoff:.4f} at rung {verdict.rung}"
-            columns.update(status=status, cause=cause, ended=datetime.now(UTC))
+            columns.update(status=status, cause=self._cause(verdict), ended=datetime.now(UTC))
         if provenance:
             columns["provenance"] = provenance
         self.store.commit_report(row.id, report.row, decision, **columns)
         self.trials[row.id] = self.store.trial(row.id)
+
+    def _cause(self, verdict: Verdict) -> str:
+        if verdict.value is None or verdict.cutoff is None:
+            return f"{self.scheduler.name}: the accuracy at epoch {verdict.rung} was not a number"
+        return f"{self.scheduler.name}: {verdict.value:.4f} below {verdict.cutoff:.4f} at epoch {verdict.rung}"
 
     def _update(self, trial_id: str, **columns: Any) -> None:
         self.store.update_trial(trial_id, **columns)
@@ -277,21 +317,24 @@ class Session:
         """Bring back rungs, sampler and unfinished trials from the store."""
         rows = self.store.trials(self.search_id)
         self.trials = {row.id: row for row in rows}
-        for decision in self.store.decisions(self.search_id):
-            if decision.rung is not None and decision.value is not None:
-                self.scheduler.remember(self.group(self.trials[decision.trial_id]), decision.rung, decision.value)
+        self._ids = {row.number: row.id for row in rows}
+        self._waiting = [row.number for row in rows if row.status not in ENDED]  # in order, so a heap
+        curves = self.store.curves(self.search_id)
+        judge_again(
+            self.scheduler,
+            [(decision.trial_id, decision.epoch) for decision in self.store.decisions(self.search_id)],
+            {
+                row.id: (self._entrant(row), curves[row.id][: len(curves[row.id]) - (row.status in REPORTED_ENDS)])
+                for row in rows
+                if row.id in curves
+            },
+        )
         if self.sampler is None:
             have = {_identity(row.config) for row in rows}
             self._plan = [self._resolve(flat) for flat in comparison_plan(self.experiment)]
             self._missing = [config for config in self._plan if _identity(config.to_flat()) not in have]
         else:
-            for row in rows:
-                self.sampler.recall(row.number, row.config)
-                for epoch in self.store.epochs(row.id):
-                    if epoch.val_acc is not None:
-                        self.sampler.report(row.number, epoch.epoch, epoch.val_acc)
-                if row.status in ENDED:
-                    self.sampler.tell(row.number, row.status, row.val_acc)
+            self.sampler_is_exact = self.sampler.take_up([self._past(row, curves.get(row.id, ())) for row in rows])
         for row in rows:
             if row.status in ENDED:  # killed between the commit of an end and the removal of its files
                 checkpoint.remove_resume_files(Path(row.provenance["folder"]))

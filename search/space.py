@@ -8,7 +8,8 @@ The space is typed and conditional by construction: a key of the tree is asked f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -36,38 +37,61 @@ def suggest_ffn(scope: Scope, kinds: Sequence[str]) -> Flat:
 
 
 class StudyScope:
-    """A scope that asks an Optuna trial, within an experiment's narrower ranges, and never for what is fixed."""
+    """A scope that asks an Optuna trial, within an experiment's narrower ranges, and never for what is fixed.
+
+    Args:
+        points: for a grid, how many values stand for a whole range.
+    """
 
     def __init__(
         self,
         trial: optuna.trial.BaseTrial,
         ranges: Mapping[str, tuple[float, float]],
         fixed: Mapping[str, FlatValue],
+        points: Int | None = None,
     ) -> None:
-        self._trial, self._ranges, self._fixed = trial, ranges, fixed
+        self._trial, self._ranges, self._fixed, self._points = trial, ranges, fixed, points
 
     def int(self, name: str, low: Int, high: Int, *, log: bool = False, step: Int = 1) -> Int:
         if name in self._fixed:
             return int(self._fixed_number(name, whole=True))
         bounds = self._ranges.get(name, (low, high))
         low, high = int(bounds[0]), int(bounds[1])
-        return self._trial.suggest_int(name, low, high, log=log, step=step)
+        if self._points is not None:
+            return self._asked(name, lambda: self._of(name, whole_points(low, high, self._points or 1, log, step)))
+        return self._asked(name, lambda: self._trial.suggest_int(name, low, high, log=log, step=step))
 
     def float(self, name: str, low: Float, high: Float, *, log: bool = False) -> Float:
         if name in self._fixed:
             return self._fixed_number(name, whole=False)
         low, high = self._ranges.get(name, (low, high))
-        return self._trial.suggest_float(name, low, high, log=log)
+        if self._points is not None:
+            return self._asked(name, lambda: self._of(name, even_points(low, high, self._points or 1, log)))
+        return self._asked(name, lambda: self._trial.suggest_float(name, low, high, log=log))
 
     def categorical(self, name: str, choices: Sequence[Choice]) -> Choice:
         if name not in self._fixed:
-            chosen: Any = self._trial.suggest_categorical(name, tuple(choices))  # type: ignore[arg-type]
-            return chosen
+            return self._asked(name, lambda: self._of(name, choices))
         value = self._fixed[name]
         for choice in choices:
             if str(choice) == str(value):
                 return choice
         raise InputError(f"The space offers {', '.join(map(str, choices))} for {name!r}, but it is fixed to {value}.")
+
+    def _of(self, name: str, choices: Sequence[Choice]) -> Choice:
+        chosen: Any = self._trial.suggest_categorical(name, tuple(choices))  # type: ignore[arg-type]
+        return chosen
+
+    def _asked(self, name: str, ask: Callable[[], Choice]) -> Choice:
+        """What Optuna answers. Raises InputError where the range is impossible, or the sampler cannot search this space."""
+        try:
+            return ask()
+        except ModuleNotFoundError as error:
+            raise InputError(
+                f"This sampler needs the package {error.name!r}: install that, or take another."
+            ) from error
+        except (ValueError, NotImplementedError) as error:
+            raise InputError(f"The key {name!r} cannot be sampled: {' '.join(str(error).split())}") from error
 
     def _fixed_number(self, name: str, *, whole: bool) -> Float:
         value = self._fixed[name]
@@ -75,3 +99,24 @@ class StudyScope:
             return int(str(value)) if whole else float(str(value))
         except ValueError as error:
             raise InputError(f"{name!r} must be {'an integer' if whole else 'a number'}, but got {value!r}.") from error
+
+
+def even_points(low: Float, high: Float, count: Int, log: bool) -> list[Float]:
+    """So many numbers from `low` to `high`, both included, at even distances (of their logarithms)."""
+    if low == high or count == 1:
+        return [low]
+    parts = [index / (count - 1) for index in range(1, count - 1)]
+    if log:
+        inner = [math.exp(math.log(low) + part * (math.log(high) - math.log(low))) for part in parts]
+    else:
+        inner = [low + part * (high - low) for part in parts]
+    return [low, *inner, high]  # the ends as they were given, not as rounding would have them
+
+
+def whole_points(low: Int, high: Int, count: Int, log: bool, step: Int) -> list[Int]:
+    """At most so many integers from `low`, `low + step`, ... up to `high`, nearly at even distances."""
+    last = (high - low) // step
+    if last < count:
+        return [low + step * index for index in range(last + 1)]
+    near = (round((point - low) / step) for point in even_points(low, high, count, log))
+    return sorted({low + step * min(index, last) for index in near})

@@ -80,6 +80,10 @@ CASES = [
     ("search.run", "--trials -3", '"trials" must be at least 1, but got -3'),
     ("search.run", "--trials 0", '"trials" must be at least 1'),
     ("search.run", "--reduction 1", '"reduction" must be at least 2, but got 1'),
+    ("search.run", "--scheduler ashe", "Unknown scheduler 'ashe'; did you mean 'asha'"),
+    ("search.run", "--scheduler sprint", "Unknown scheduler 'sprint'; known: asha, hyperband, median, none"),
+    ("search.run", "--scheduler median --reduction 2", '"--reduction" is for asha and hyperband'),
+    ("search.run", "baseline --scheduler asha", "so --scheduler does not apply"),
     ("search.run", "--grace 0", '"grace" must be at least 1'),
     ("search.run", "--grace 50", '"grace" must be at most "epochs", but got (grace=50, epochs=12)'),
     ("search.run", "--epochs 0", "epochs"),
@@ -88,6 +92,11 @@ CASES = [
     ("search.run", "--cpus-per-trial 9999", "must be at most the CPUs of this machine"),
     ("search.run", "--cpus-per-trial -1", "at least 0"),
     ("search.run", "--sampler annealing", "Unknown sampler 'annealing'; known: tpe, random"),
+    ("search.run", "--sampler CmaEsSample", "did you mean 'CmaEsSampler'"),
+    ("search.run", "--sampler BruteForceSampler", "The key 'lr' cannot be sampled"),
+    ("search.run", "--objective parameters", '"objectives" must be val_acc, alone or with one of'),
+    ("search.run", "--objective val_acc --objective latency", "Unknown second objective 'latency'"),
+    ("search.run", "baseline --objective val_acc", "so --objective does not apply"),
     ("search.run", "--set ffn.fff.dept=3", "Unknown key 'ffn.fff.dept'; did you mean 'ffn.fff.depth'"),
     ("search.run", "--set lr", "KEY=VALUE"),
     ("search.run", "--set lr=fast", "lr"),
@@ -188,6 +197,15 @@ CASES = [
     ("results.show", "single-2", "Unknown search 'single-2'; did you mean 'single-1'"),
     ("results.show", "single-1 --csv no/such/table.csv", "does not exist"),
     ("results.show", "--storage sqlite:///none.db", "There is no database at"),
+    ("search.simulate", "nothing-1", "Unknown search"),
+    ("search.simulate", "single-1", "was not made by search.run"),
+    ("search.simulate", "single-1 --reduction 1", '"--reduction" must give different numbers of at least 2'),
+    ("search.simulate", "single-1 --grace 0", '"--grace" must give different numbers of at least 1'),
+    ("search.simulate", "single-1 --scheduler ash", "Unknown scheduler 'ash'; did you mean 'asha'"),
+    ("search.simulate", "single-1 --orders 0", '"--orders" must be at least 1'),
+    ("results.audit", "nothing-1", "Unknown search"),
+    ("results.audit", "single-1", "was not made by search.run"),
+    ("results.audit", "quickstart-1 --storage sqlite:///none.db", "There is no database at"),
     ("results.plot", "nothing-1", "Unknown search"),
     ("results.plot", "single-1 -o no/such/picture.png", "does not exist"),
     ("results.plot", "--leaf-use single-1.9", "Unknown trial 'single-1.9'; did you mean 'single-1.1'"),
@@ -217,8 +235,18 @@ def test_bad_input_gets_one_sentence_and_exit_2(recorded, capfd, monkeypatch, mo
     assert "ray" not in sys.modules or not sys.modules["ray"].is_initialized()
 
 
+PROCESSES = (
+    "quickstrat",
+    "--set ffn.fff.dept=3",
+    "lrr=1",
+    "single-1.2",
+    "single-2",
+    "single-1 --csv no/such/table.csv",
+)
+
+
 @pytest.mark.parametrize(
-    ("module", "arguments", "sentence"), [CASES[0], CASES[15], CASES[41], CASES[49], CASES[-5], CASES[-4]]
+    ("module", "arguments", "sentence"), [case for case in CASES if case[1] in PROCESSES], ids=PROCESSES
 )
 def test_a_process_of_its_own_says_the_same(recorded, module, arguments, sentence):
     done = subprocess.run(

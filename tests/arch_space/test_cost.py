@@ -1,5 +1,7 @@
 """Costs: to the unit as published, and as torch counts them."""
 
+from dataclasses import asdict, dataclass, replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,10 +9,12 @@ from hypothesis import strategies as st
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from arch_space.cost import cost
+from arch_space.cost import cost, price
 from arch_space.ffn.fff import FFFConfig
 from arch_space.ffn.mlp import MLPConfig
 from arch_space.model import ModelConfig
+from arch_space.registry import FFN
+from arch_space.space import RandomScope
 
 
 @pytest.mark.parametrize(
@@ -114,3 +118,27 @@ def test_the_conditional_form_saves_exactly_the_nodes_that_are_not_visited() -> 
 def test_a_model_too_large_for_memory_is_priced_all_the_same() -> None:
     priced = cost(ModelConfig(dim=65_536, heads=1_024, ffn=FFFConfig(depth=20, trees=1_024)))
     assert priced.parameters > 10**14
+
+
+@pytest.mark.parametrize("layout", ["single", "pair"])
+@pytest.mark.parametrize("kind", FFN.kinds())
+def test_the_price_by_formulae_is_the_cost(kind: str, layout: str) -> None:
+    for seed in range(5):
+        config = ModelConfig.from_flat({"dim": 32 + seed, "depth": 1 + seed, "heads": 2, "layout": layout, "ffn": kind})
+        config = replace(config, ffn=FFN.config(kind).suggest(RandomScope(seed)))
+        priced, counted = price(config), cost(config)
+        assert asdict(priced) == {name: value for name, value in asdict(counted).items() if name != "shapes"}
+
+
+def test_a_kind_whose_formula_is_wrong_is_refused_with_both_numbers() -> None:
+    @FFN.register("miscounted")
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class MiscountedConfig(MLPConfig):
+        def parameters(self, dim: int) -> int:
+            return 3
+
+    try:
+        with pytest.raises(ValueError, match="kind 'miscounted' must be what its module has, but got 3 a module"):
+            price(ModelConfig(dim=8, depth=2, heads=1, ffn=MiscountedConfig(hidden=4)))
+    finally:
+        del FFN._configs["miscounted"]

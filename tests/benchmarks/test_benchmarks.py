@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from arch_space.registry import FFN
 from benchmarks.__main__ import app
+from benchmarks.driver import time_driver
 from benchmarks.picture import COLOURS, draw_profile
 from benchmarks.suite import PARTS, SUITE, profile, start, timed
 
@@ -76,3 +77,12 @@ def test_the_json_is_what_the_table_says(tmp_path):
     assert all(row["epoch_seconds"] > 0 for row in rows)
     timed_kinds = " ".join(row["what"] for row in rows)
     assert all(kind in timed_kinds for kind in FFN.kinds())
+
+
+def test_the_driver_is_timed_over_a_whole_search():
+    figures = time_driver(30, "tpe")
+    assert figures["trials"] == 30
+    assert 30 <= figures["reports"] <= 30 * 27
+    assert 0 < figures["report_ms"] * figures["reports"] / 1000 < figures["seconds"]
+    assert figures["ask_ms"] > 0
+    assert figures["memory_bytes"] > 0

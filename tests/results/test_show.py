@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from results import plot, show
 from results.errors import InputError
+from results.export import as_plain
 from results.frames import load
 from results.screen import print_search, print_table
 from results.table import variants
@@ -228,3 +229,19 @@ def test_a_picture_has_ink_in_both_panels(folder, tmp_path, name):
         colours = picture.crop((left, 0, left + picture.width // 2, picture.height)).getcolors(1 << 24)
         assert colours is not None
         assert len(colours) > 20
+
+
+def test_the_front_of_two_objectives_is_a_column_of_its_own(tmp_path):
+    with new_store(tmp_path) as store:
+        both = search(store, objectives=["val_acc", "parameters"], scheduler="none")
+        for hidden, accuracy in ((8, 0.5), (16, 0.4), (24, 0.6)):
+            trial(store, both, [accuracy], hidden=hidden)
+    storage = f"sqlite:///{tmp_path}/arbor.db"
+    console = Console(file=io.StringIO(), width=120)
+    print_search(load(storage), both, console)
+    lines = console.file.getvalue().splitlines()
+    assert "front" in next(line for line in lines if "rank" in line)
+    marked = {line.split()[0]: "*" in line for line in lines if line.strip()[:1].isdigit() and "finished" in line}
+    assert marked == {"1": True, "2": True, "3": False}
+    rows = as_plain(load(storage), variants(load(storage), both))["variants"]
+    assert [row["front"] for row in rows] == [True, True, False]

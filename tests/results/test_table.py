@@ -308,3 +308,23 @@ def test_frames_are_tidy_and_keep_every_key_of_the_dictionary(store):
     assert frames.epochs.groupby("trial_id").size().to_dict() == {"toy-1.1": 1, "toy-1.2": 3}
     assert list(frames.decisions["decision"]) == ["stop"]
     assert isinstance(frames.trials["created"].dtype, pd.DatetimeTZDtype)
+
+
+def test_two_objectives_mark_the_front_among_complete_variants(store):
+    name = search(store, objectives=["val_acc", "parameters"], scheduler="none")
+    for hidden, accuracy in ((8, 0.5), (16, 0.6), (24, 0.55), (32, 0.7), (40, 0.7), (4, 0.4)):
+        trial(store, name, [accuracy], hidden=hidden)
+    trial(store, name, [0.7], hidden=32, lr=2e-3)  # as good and as large as another on the front
+    trial(store, name, [0.99], hidden=1, status="stopped")
+    table = table_of(store, name)
+    marked = table.rows[table.rows["front"]]
+    assert sorted(zip(marked["parameters"], marked["val_acc"], strict=True)) == [
+        (4000, 0.4), (8000, 0.5), (16000, 0.6), (32000, 0.7), (32000, 0.7),
+    ]  # fmt: skip
+    assert any(note.startswith("The front (*)") for note in table.notes)
+
+
+def test_one_objective_has_no_front(store):
+    name = search(store, objectives=["val_acc"])
+    trial(store, name, [0.5])
+    assert "front" not in table_of(store, name).rows

@@ -112,6 +112,14 @@ def test_simulated_searches_train_between_the_grace_and_the_horizon(concurrency,
     assert total == sum(expected_epochs(experiment, groups, concurrency))
 
 
+@pytest.mark.parametrize("scheduler", ["hyperband", "median", "none"])
+def test_the_epochs_under_another_scheduler_are_simulated_by_it(scheduler):
+    experiment = replace(catalog.load("quickstart"), scheduler=scheduler)
+    epochs = expected_epochs(experiment, ["mlp", "fff"] * 9, 4)
+    assert all(experiment.grace <= count <= experiment.epochs for count in epochs)
+    assert (sum(epochs) == 18 * experiment.epochs) == (scheduler == "none")
+
+
 def test_trials_fit_on_a_card_with_their_contexts():
     assert fitting(80 * 2**30, int(1.4 * 2**30)) == 38
     assert fitting(2**30, 2**30) == 0

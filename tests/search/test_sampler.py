@@ -1,11 +1,17 @@
 """The sampler asks the same after a rebuild as it would have without one, and hears the truth about each trial."""
 
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
 import pytest
+from optuna.trial import TrialState
 
 from results.errors import InputError
 from search.experiment import Experiment
-from search.sampler import Sampler
-from search.space import suggest_ffn
+from search.sampler import Past, Sampler
+from search.samplers import MODELLED, MODELLED_BEST, _Window, limits
+from search.space import even_points, suggest_ffn, whole_points
 
 
 def space(scope):
@@ -19,41 +25,132 @@ def experiment(**changes):
 
 
 def score(flat):
-    return 0.5 + (0.2 if flat["ffn"] == "fff" else 0.0) - abs(flat["lr"] - 1e-3)
+    return 0.5 + (0.2 if flat["ffn"] == "fff" else 0.0) - abs(flat.get("lr", 1e-3) - 1e-3)
 
 
-def live(sampler, numbers):
-    """Ask and tell as a search on one slot would: every third trial is stopped after one epoch."""
-    flats = []
-    for number in numbers:
-        flat = sampler.ask(number)
-        sampler.report(number, 1, score(flat))
-        stopped = number % 3 == 0
-        sampler.tell(number, "stopped" if stopped else "finished", score(flat))
-        flats.append(flat)
-    return flats
+def size(flat):
+    return sum(value for key, value in flat.items() if key.startswith("ffn.") and isinstance(value, int))
 
 
-def rebuilt(flats, **changes):
-    sampler = Sampler(experiment(**changes), 5)
-    for number, flat in enumerate(flats, start=1):
-        sampler.recall(number, flat)
-        sampler.report(number, 1, score(flat))
-        sampler.tell(number, "stopped" if number % 3 == 0 else "finished", score(flat))
-    return sampler
+def status(number):
+    """Every third trial is stopped after one epoch, the tenth diverges."""
+    return "diverged" if number == 10 else "stopped" if number % 3 == 0 else "finished"
 
 
-@pytest.mark.parametrize("cut", [1, 4, 9, 14])
-def test_a_study_rebuilt_from_the_store_suggests_what_the_uninterrupted_one_did(cut):
-    whole = live(Sampler(experiment(), 5), range(1, 19))
-    resumed = rebuilt(whole[:cut])
-    assert live(resumed, range(cut + 1, 19)) == whole[cut:]
+def values(number, flat, objectives):
+    accuracy = None if status(number) == "diverged" else score(flat)
+    return [accuracy, size(flat)][: len(objectives)]
+
+
+class Slots:
+    """A sampler asked and told as by a search with so many slots, and rebuilt from what a store would have."""
+
+    def __init__(self, settings, slots, startup=4):
+        self.settings, self.slots, self.startup = settings, slots, startup
+        self.sampler = Sampler(settings, startup)
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.past = []
+
+    def ask(self):
+        number = len(self.past) + 1
+        flat = self.sampler.ask(number)
+        self.now += timedelta(seconds=1)
+        if flat is not None:
+            self.past.append(Past(number=number, config=flat, curve=(), asked=self.now, ended=None, status="running",
+                                  values=()))  # fmt: skip
+        return flat
+
+    def end(self, number):
+        each = self.past[number - 1]
+        reached = values(number, each.config, self.settings.objectives)
+        if reached[0] is not None:
+            self.sampler.report(number, 1, reached[0])
+        self.sampler.tell(number, status(number), reached)
+        self.now += timedelta(seconds=1)
+        self.past[number - 1] = replace(
+            each, curve=(reached[0],), ended=self.now, status=status(number), values=reached
+        )
+
+    def rebuild(self):
+        self.sampler = Sampler(self.settings, self.startup)
+        assert self.sampler.take_up(self.past)
+
+    def run(self, trials, rebuild):
+        """With `rebuild`, the process is killed at every trial: between an end's commit and tell, between ask and insert."""
+        live = []
+        for _ in range(trials):
+            if rebuild:
+                self.sampler.ask(len(self.past) + 1)  # killed before it is in the store
+                self.rebuild()
+            if self.ask() is None:
+                break
+            live.append(len(self.past))
+            if len(live) == self.slots:
+                self.end(live.pop(len(self.past) % self.slots))  # not in the order of their start
+        return [each.config for each in self.past]
+
+
+def discrete(scope):
+    ffn = scope.categorical("ffn", ("mlp", "fff"))
+    key = {"mlp": "ffn.mlp.hidden", "fff": "ffn.fff.depth"}[ffn]
+    return {"ffn": ffn, key: scope.int(key, 1, 6), "layout": scope.categorical("layout", ("single", "pair"))}
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+@pytest.mark.parametrize("objectives", [("val_acc",), ("val_acc", "parameters")], ids=len)
+@pytest.mark.parametrize(
+    "name", ["tpe", "random", "gp", "nsgaii", "grid", "QMCSampler", "NSGAIIISampler", "TPESampler"]
+)
+def test_a_sampler_rebuilt_after_every_trial_suggests_what_the_uninterrupted_one_did(name, objectives, slots):
+    settings = experiment(sampler=name, objectives=objectives)
+    trials = 10 if name == "gp" else 24
+    whole = Slots(settings, slots).run(trials, rebuild=False)
+    assert Slots(settings, slots).run(trials, rebuild=True) == whole
+    assert len(whole) == trials
+
+
+@pytest.mark.parametrize("name", ["grid", "BruteForceSampler", "tpe"])
+def test_a_used_up_space_is_the_same_whether_rebuilt_or_not(name):
+    settings = experiment(sampler=name, space=discrete)
+    whole = Slots(settings, 1).run(40, rebuild=False)
+    assert Slots(settings, 1).run(40, rebuild=True) == whole
+    combinations = 2 * (5 + 5) if name == "grid" else 2 * (6 + 6)
+    assert len(whole) == len({tuple(sorted(flat.items())) for flat in whole})
+    assert len(whole) == combinations or (name == "tpe" and combinations / 2 < len(whole) < combinations)
+
+
+def test_a_sampler_that_asks_otherwise_than_it_did_says_so_and_knows_the_trials_all_the_same():
+    settings = experiment(sampler="nsgaii")
+    slots = Slots(settings, 1)
+    slots.run(8, rebuild=False)
+    other = Sampler(replace(settings, search_seed=9), 4)
+    assert not other.take_up(slots.past)
+    known = [trial for trial in other.study.trials if trial.state.name == "COMPLETE"]
+    assert [trial.value for trial in known] == [each.values[0] for each in slots.past if each.status == "finished"]
+    assert other.ask(9) is not None
+
+
+def test_a_grid_takes_both_ends_of_every_range_and_even_steps_between():
+    assert even_points(1.0, 3.0, 5, log=False) == [1.0, 1.5, 2.0, 2.5, 3.0]
+    assert even_points(1e-4, 1e-2, 3, log=True) == [1e-4, pytest.approx(1e-3), 1e-2]
+    assert even_points(2.0, 2.0, 5, log=False) == [2.0]
+    assert whole_points(1, 3, 5, log=False, step=1) == [1, 2, 3]
+    assert whole_points(8, 128, 5, log=True, step=1) == [8, 16, 32, 64, 128]
+    assert whole_points(0, 10, 3, log=False, step=4) == [0, 4, 8]
+    assert whole_points(0, 100, 3, log=False, step=7) == [0, 49, 98]
+
+
+def test_two_objectives_reach_the_study_and_what_stopped_has_no_values():
+    sampler = Slots(experiment(sampler="nsgaii", objectives=("val_acc", "macs")), 1)
+    flats = sampler.run(4, rebuild=False)
+    trials = sampler.sampler.study.trials
+    assert [trial.values for trial in trials[:2]] == [[score(flat), size(flat)] for flat in flats[:2]]
+    assert (trials[2].state.name, trials[2].values) == ("PRUNED", None)
 
 
 def test_two_search_seeds_ask_differently():
-    one = live(Sampler(experiment(), 5), range(1, 6))
-    other = live(Sampler(experiment(search_seed=1), 5), range(1, 6))
-    assert one != other
+    one = Slots(experiment(), 1).run(5, rebuild=False)
+    assert one != Slots(experiment(search_seed=1), 1).run(5, rebuild=False)
 
 
 def test_a_stopped_trial_is_pruned_and_a_diverged_one_failed():
@@ -61,7 +158,7 @@ def test_a_stopped_trial_is_pruned_and_a_diverged_one_failed():
     for number, status in ((1, "finished"), (2, "stopped"), (3, "diverged"), (4, "plateau")):
         sampler.ask(number)
         sampler.report(number, 1, 0.5)
-        sampler.tell(number, status, 0.5)
+        sampler.tell(number, status, [0.5])
     states = [trial.state.name for trial in sampler.study.trials]
     assert states == ["COMPLETE", "PRUNED", "FAIL", "COMPLETE"]
     assert sampler.study.trials[1].intermediate_values == {1: 0.5}
@@ -91,17 +188,77 @@ def test_no_variant_is_suggested_twice_and_a_used_up_space_says_so():
     asked = []
     while (flat := sampler.ask(len(asked) + 1)) is not None:
         asked.append(flat["ffn.mlp.hidden"])
-        sampler.tell(len(asked), "finished", 0.5)
+        sampler.tell(len(asked), "finished", [0.5])
     assert sorted(asked) == [1, 2, 3]
 
 
 def test_a_changed_space_is_refused_when_a_search_is_resumed():
-    stored = live(Sampler(experiment(), 5), range(1, 3))
+    stored = Slots(experiment(), 1).run(2, rebuild=False)
     narrowed = Sampler(experiment(ranges={"lr": (0.5, 0.6)}), 5)
     with pytest.raises(InputError, match="space of 'toy' has changed"):
         narrowed.recall(1, stored[0])
 
 
-def test_an_unknown_sampler_is_refused():
-    with pytest.raises(InputError, match="Unknown sampler 'annealing'; known: tpe, random"):
-        Sampler(experiment(sampler="annealing"), 5)
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"sampler": "annealing"}, "Unknown sampler 'annealing'; known: tpe, random, gp, nsgaii, grid, BruteForceSampler"),
+        ({"sampler": "CmaEsSample"}, "Unknown sampler 'CmaEsSample'; did you mean 'CmaEsSampler'?"),
+        ({"sampler": "nsga2"}, "did you mean 'nsgaii'?"),
+        ({"sampler": "nsgaii."}, "did you mean 'nsgaii'?"),
+        ({"sampler": "PartialFixedSampler"}, "needs settings that only code can give; known: tpe"),
+        ({"sampler": "GridSampler"}, "needs settings that only code can give; known: tpe"),
+        ({"sampler": "BaseSampler"}, "Unknown sampler 'BaseSampler'"),
+        ({"sampler": "BruteForceSampler"}, "cannot be sampled"),  # a range without steps
+        ({"objectives": ("parameters",)}, '"objectives" must be val_acc, alone or with one of parameters, neurons_used'),
+        ({"objectives": ("val_acc", "macs", "parameters")}, '"objectives" must be val_acc'),
+        ({"objectives": ()}, "but got none"),
+        ({"objectives": ("val_acc", "latency")}, "Unknown second objective 'latency'; known: parameters"),
+        ({"objectives": ("val_acc", "parameter")}, "did you mean 'parameters'?"),
+        ({"ranges": {"lr": (1e-2, 1e-4)}}, "The key 'lr' cannot be sampled"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_sampled_is_refused_in_a_sentence(changes, sentence):
+    with pytest.raises(InputError, match=re.escape(sentence)) as refused:
+        Sampler(experiment(**changes), 5).ask(1)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_sampler_whose_package_is_missing_names_it():
+    try:
+        import cmaes  # noqa: F401
+    except ImportError:
+        with pytest.raises(InputError, match="needs the package 'cmaes'"):
+            Slots(experiment(sampler="CmaEsSampler"), 1).run(12, rebuild=False)
+    else:
+        pytest.skip("cmaes is installed here")
+
+
+def test_tpe_sees_a_window_of_the_last_trials_and_the_best_before_and_still_asks_the_same_after_a_rebuild():
+    settings = experiment()
+    slots = Slots(settings, 2)
+    slots.run(MODELLED + MODELLED_BEST + 40, rebuild=False)
+    study = slots.sampler.study
+    seen = _Window(study)._get_trials()
+    counted = [trial for trial in study.trials if trial.state is not TrialState.FAIL]
+    assert any(trial.state is TrialState.RUNNING for trial in counted[-2:])
+    assert [trial.number for trial in seen[-MODELLED:]] == [trial.number for trial in counted[-MODELLED:]]
+    older = [trial.value for trial in counted[:-MODELLED] if trial.state is TrialState.COMPLETE]
+    assert sorted(trial.value for trial in seen[:-MODELLED]) == sorted(older)[-MODELLED_BEST:]
+    past = slots.past.copy()
+    following = slots.ask()
+    again = Sampler(settings, 4)
+    assert again.take_up(past)
+    assert again.ask(len(past) + 1) == following
+
+
+@pytest.mark.parametrize("name", ["gp", "nsgaii", "QMCSampler", "tpe"])
+def test_a_sampler_prints_nothing_of_its_own(name, capfd):
+    Slots(experiment(sampler=name), 1).run(9, rebuild=False)
+    said = capfd.readouterr()
+    assert (said.out, said.err) == ("", "")
+
+
+def test_what_a_sampler_leaves_to_chance_is_said_once():
+    assert "gp models the keys that all trials share" in limits("gp")
+    assert limits("tpe") is None

@@ -2,6 +2,7 @@
 
 import math
 import os
+import random
 import subprocess
 import sys
 import textwrap
@@ -106,12 +107,64 @@ def test_a_search_on_one_slot_stops_the_weak_and_finishes_the_rest(store, header
     assert store.search(search_id).status == "ended"
 
 
-@pytest.mark.parametrize("kill_after", [1, 2, 3, 5])
-def test_sessions_killed_again_and_again_decide_as_one_that_lived(store, header, tmp_path, kill_after):
-    whole, broken = new_search(store, SEARCH), new_search(store, SEARCH)
-    run(lambda: session_of(store, whole, SEARCH, header, tmp_path / "a"))
-    run(lambda: session_of(store, broken, SEARCH, header, tmp_path / "b"), kill_after=kill_after)
+@pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median", "none"])
+@pytest.mark.parametrize("kill_after", [1, 2, 5])
+def test_sessions_killed_again_and_again_decide_as_one_that_lived(store, header, tmp_path, kill_after, scheduler):
+    experiment = replace(SEARCH, scheduler=scheduler)
+    whole, broken = new_search(store, experiment), new_search(store, experiment)
+    run(lambda: session_of(store, whole, experiment, header, tmp_path / "a"))
+    run(lambda: session_of(store, broken, experiment, header, tmp_path / "b"), kill_after=kill_after)
     assert history(store, broken) == history(store, whole)
+    stops = {row.status for row in store.trials(whole)}
+    assert stops == ({"finished"} if scheduler == "none" else {"finished", "stopped"})
+    assert {decision.scheduler for decision in store.decisions(whole)} <= {scheduler}
+
+
+@pytest.mark.parametrize("settings", [{"sampler": "nsgaii", "objectives": ("val_acc", "parameters")}, {"sampler": "grid"},
+                                      {"objectives": ("val_acc", "macs")}, {"sampler": "QMCSampler"}])  # fmt: skip
+def test_any_sampler_asks_the_same_after_a_kill_at_every_report(store, header, tmp_path, settings):
+    experiment = replace(SEARCH, **settings, scheduler="median")
+    whole, broken = new_search(store, experiment), new_search(store, experiment)
+    run(lambda: session_of(store, whole, experiment, header, tmp_path / "a"))
+
+    def exact():
+        session = session_of(store, broken, experiment, header, tmp_path / "b")
+        assert session.sampler_is_exact
+        return session
+
+    run(exact, kill_after=1)
+    assert history(store, broken) == history(store, whole)
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median"])
+def test_four_slots_killed_at_any_report_are_judged_as_if_nothing_had_happened(store, header, tmp_path, scheduler):
+    """A session made from the store in the middle of a search says of each further report what the living one says."""
+    experiment = replace(SEARCH, scheduler=scheduler, reduction=2)
+    search_id = new_search(store, experiment)
+    session = session_of(store, search_id, experiment, header, tmp_path, concurrency=4)
+    live = [session.next_trial() for _ in range(4)]
+    epochs, order = {each.trial_id: 0 for each in live}, random.Random(7)
+    compared = 0
+    while live:
+        each = order.choice(live)
+        epochs[each.trial_id] += 1
+        report = report_of(each.flat, epochs[each.trial_id])
+        if not report.ended:
+            entrant = session._entrant(session.trials[each.trial_id])
+            again = session_of(store, search_id, experiment, header, tmp_path, concurrency=4)
+            foretold = again.scheduler.judge(entrant, report.row.epoch, report.row.val_acc)
+            said = []
+            session.on_event = lambda trial_id, report, verdict, said=said: said.append(verdict)
+        if session.report(each.trial_id, report, {}):
+            live.remove(each)
+            following = session.next_trial()
+            if following is not None:
+                live.append(following)
+                epochs[following.trial_id] = 0
+        if not report.ended:
+            assert said == [foretold]
+            compared += 1
+    assert compared > 30
 
 
 def test_a_repeated_or_late_report_changes_nothing(store, header, tmp_path):
@@ -136,8 +189,22 @@ def test_a_diverged_trial_is_recorded_at_once_and_the_search_goes_on(store, head
     assert session.report(assignment.trial_id, report, {})
     row = store.trial(assignment.trial_id)
     assert (row.status, row.val_acc) == ("diverged", None)
+    assert store.decisions(search_id) == []
     assert "not finite in epoch 1" in row.cause
     assert session.next_trial() is not None
+
+
+def test_a_running_trial_whose_accuracy_is_not_a_number_is_stopped_at_its_rung(store, header, tmp_path):
+    search_id = new_search(store, SEARCH)
+    session = session_of(store, search_id, SEARCH, header, tmp_path)
+    assignment = session.next_trial()
+    assert session.report(assignment.trial_id, report_of(assignment.flat, 1, value=math.nan, status="running"), {})
+    row = store.trial(assignment.trial_id)
+    assert (row.status, row.cause) == ("stopped", "asha: the accuracy at epoch 1 was not a number")
+    (decision,) = store.decisions(search_id)
+    assert (decision.value, decision.cutoff, decision.decision) == (None, None, "stop")
+    following = session_of(store, search_id, SEARCH, header, tmp_path).next_trial()
+    assert following.number == 2
 
 
 def test_no_more_trials_are_given_out_than_there_are_slots(store, header, tmp_path):
@@ -187,13 +254,13 @@ def test_an_interrupted_trial_comes_first_when_the_search_goes_on(store, header,
     ]
 
 
-def test_gpu_hours_end_a_session_once_its_live_trials_have_used_them(store, header, tmp_path, monkeypatch):
+def test_gpu_hours_end_a_session_once_its_live_trials_have_used_them(store, header, tmp_path):
     now = [1000.0]
-    monkeypatch.setattr("search.session.time.monotonic", lambda: now[0])
     search_id = new_search(store, SEARCH)
     session = Session(
         store, search_id, SEARCH,
         folder=tmp_path, header=header, concurrency=2, gpus_per_trial=0.5, startup_trials=4, gpu_hours=1.0,
+        clock=lambda: now[0],
     )  # fmt: skip
     now[0] += 9000  # nothing lives, nothing counts
     one, two = session.next_trial(), session.next_trial()
