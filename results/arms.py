@@ -165,4 +165,4 @@ def _of_variant(frames: Frames, table: Table, variant: str, name: str) -> Arm:
 
 
 def _label(row: Mapping[Any, Any], table: Table) -> str:
-    return plain(keys_text(row, table.varying))
+    return plain(keys_text(row, table.telling))

@@ -45,7 +45,7 @@ def cells(row: Mapping[Any, Any], table: Table, last_of_best: Mapping[int, int])
         "front": "*" if row.get("front") else "",
         "group": str(row["group"]),
         "search": plain(row["search"]),
-        "variant keys": plain(keys_text(row, table.varying)),
+        "variant keys": plain(keys_text(row, table.telling)),
         "seeds": f"{row['seeds']}/{row['planned']}",
         "val %": _value(row),
         "test %": percent(row["test_acc"]),

@@ -37,6 +37,7 @@ def as_plain(frames: Frames, table: Table) -> dict[str, Any]:
         **head,
         "screening": table.is_screening,
         "common": {key: json_value(value) for key, value in table.common.items()},
+        "by_kind": {key: json_value(value) for key, value in table.by_kind.items()},
         "varying": table.varying,
         "protocols": table.protocols,
         "variants": rows,

@@ -34,6 +34,12 @@ def print_table(frames: Frames, table: Table, console: Console) -> None:
     if table.common:
         shared = ", ".join(f"{key}={short(value)}" for key, value in table.common.items() if not missing(value))
         console.print(Text(f"All rows: {plain(shared)}", style="dim"))
+    kinds: dict[str, list[str]] = {}
+    for key, value in table.by_kind.items():
+        _, kind, name = key.split(".", 2)
+        kinds.setdefault(kind, []).append(f"{name}={short(value)}")
+    for kind, said in kinds.items():
+        console.print(Text(f"All {plain(kind)} rows: {plain(', '.join(said))}", style="dim"))
     for line in table.protocols:
         console.print(Text(plain(line)))
     if len(table.rows):

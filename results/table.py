@@ -58,6 +58,8 @@ class Table:
     """Keys of the trial's dictionary in which variants differ."""
     common: dict[str, Any]
     """Keys that all variants share."""
+    by_kind: dict[str, Any]
+    """Of the varying keys, those of a feed-forward kind that all its variants share, where it has several."""
     notes: list[str]
     """Plain sentences about what the numbers can and cannot show."""
     hidden: int
@@ -68,6 +70,11 @@ class Table:
     searches: list[str]
     protocols: list[str]
     """Where there are several groups, in what the protocol of each differs from the others'."""
+
+    @property
+    def telling(self) -> list[str]:
+        """The keys by which a row is told from others: those that vary, but for what a whole kind shares."""
+        return [key for key in self.varying if key not in self.by_kind]
 
 
 def variants(frames: Frames, search: str | Sequence[str], *, everything: bool = False, mix: bool = False) -> Table:
@@ -118,6 +125,7 @@ def variants(frames: Frames, search: str | Sequence[str], *, everything: bool = 
         rows=table,
         varying=varying,
         common=common,
+        by_kind={key: value for key in varying if (value := _shared_by_kind(trials, key)) is not None},
         notes=remarks(table, trials, settings, spreads, is_comparison=is_comparison),
         hidden=hidden,
         is_comparison=is_comparison,
@@ -155,6 +163,14 @@ def _planned(group: pd.DataFrame, settings: dict[str, Any]) -> int:
 
 def _varies(column: pd.Series) -> bool:
     return column.map(lambda value: "" if missing(value) else repr(value)).nunique() > 1
+
+
+def _shared_by_kind(trials: pd.DataFrame, key: str) -> Any:
+    """The one value of a kind's key in several variants of that kind; None where there is no such."""
+    own = trials[~trials[key].map(missing)]
+    if not key.startswith("ffn.") or own["variant"].nunique() < 2 or _varies(own[key]):
+        return None
+    return own[key].iloc[0]
 
 
 def _row(group: pd.DataFrame, planned: int) -> dict[str, Any]:

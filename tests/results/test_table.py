@@ -45,6 +45,19 @@ def test_variants_are_ranked_by_the_mean_of_their_last_epoch_over_seeds(store):
     assert table.varying == ["ffn.mlp.hidden"]
 
 
+def test_what_all_variants_of_a_kind_share_is_said_once_and_not_in_every_row(store):
+    name = search(store)
+    for hidden in (8, 16):
+        trial(store, name, [0.5], hidden=hidden, **{"ffn.mlp.activation": "gelu"})
+    trial(store, name, [0.6], ffn="fff", hidden=4, **{"ffn.fff.depth": 3})
+    table = table_of(store, name)
+    assert table.by_kind == {"ffn.mlp.activation": "gelu"}  # the tree stands alone: its keys tell what it is
+    assert table.telling == ["ffn", "ffn.mlp.hidden", "ffn.fff.hidden", "ffn.fff.depth"]
+    texts = [cells(row, table, last_of_best(table))["variant keys"] for row in table.rows.to_dict("records")]
+    assert texts == ["fff hidden=4 depth=3", "mlp hidden=8", "mlp hidden=16"]
+    assert list(table.rows["ffn.mlp.activation"].dropna()) == ["gelu", "gelu"], "exports keep the column"
+
+
 def test_a_variant_has_a_rank_only_where_all_of_its_planned_seeds_ran_to_the_end(store):
     name = search(store, grid=True, seeds=(0, 1, 2))
     for seed in range(3):
