@@ -21,7 +21,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -157,6 +158,22 @@ def time_trial(config: TrialConfig, epochs: int, *, constant: bool) -> dict[str,
     }
 
 
+def _median_seconds(epoch: Callable[[], object], epochs: int, device: torch.device) -> float:
+    """Of so many epochs, after those that warm up and the start."""
+
+    def timed() -> float:
+        began = time.perf_counter()
+        epoch()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - began
+
+    for _ in range(WARM_EPOCHS):
+        timed()
+    _wait_for_the_start()
+    return statistics.median(timed() for _ in range(epochs))
+
+
 def time_steps(config: TrialConfig, epochs: int, *, bare: bool, graph: bool) -> dict[str, Any]:
     """Steps of training on one batch in memory, without evaluation and reports."""
     device = device_of(torch.cuda.is_available())
@@ -172,19 +189,12 @@ def time_steps(config: TrialConfig, epochs: int, *, bare: bool, graph: bool) -> 
     data = full_dataset(config.data)
     steps = steps_per_epoch(len(data.train), config.batch_size)
 
-    def epoch() -> float:
-        began = time.perf_counter()
+    def epoch() -> None:
         for _ in range(steps):
             set_rate(engine.optimizer, config.lr)
             step(batches)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - began
 
-    for _ in range(WARM_EPOCHS):
-        epoch()
-    _wait_for_the_start()
-    seconds = statistics.median(epoch() for _ in range(epochs))
+    seconds = _median_seconds(epoch, epochs, device)
     trained = steps * config.batch_size
     scaled = seconds * _scale(trained, device)
     return {
@@ -209,18 +219,7 @@ def time_loader(config: TrialConfig, epochs: int) -> dict[str, Any]:
         device=device,
     )
 
-    def epoch() -> float:
-        began = time.perf_counter()
-        for _ in loader.epoch():
-            pass
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - began
-
-    for _ in range(WARM_EPOCHS):
-        epoch()
-    _wait_for_the_start()
-    seconds = statistics.median(epoch() for _ in range(epochs))
+    seconds = _median_seconds(lambda: deque(loader.epoch(), maxlen=0), epochs, device)
     trained = loader.steps_per_epoch * config.micro_batch
     loader.close()
     return {"epoch_seconds": seconds * _scale(trained, device), "images_per_second": trained / seconds}

@@ -154,8 +154,8 @@ PARTS = (
 
 def profile(changes: dict[str, Any], epochs: int) -> Iterator[Row]:
     """Where an epoch's seconds go: phases of the step, batches, evaluation, reports; and the slowest kernels."""
-    trial, constant = (timed(mode, changes, epochs) for mode in ("trial", "constant"))
-    phases = timed("phases", changes, epochs)
+    trial, constant, phases = in_turn([(mode, mode, changes) for mode in ("trial", "constant", "phases")], epochs)
+    del phases["what"], phases["at once"]
     whole = trial["epoch_seconds"]
     kernels = phases.pop("kernels")
     seconds = dict(phases)
