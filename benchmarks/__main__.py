@@ -76,9 +76,13 @@ def main(
                     Path(output).write_text(json.dumps(figures, indent=1))  # after every row: a kill loses none
         console.print(_table(wanted, rows))
     if picture is not None:
+        import torch
+
         from benchmarks.picture import draw_profile
 
-        draw_profile(figures["profile"], picture, "Where an epoch goes: 50,000 images trained, 10,000 evaluated")
+        on_gpu = "Where an epoch goes: 50,000 images trained, 10,000 evaluated"
+        title = on_gpu if torch.cuda.is_available() else "Where an epoch of digits goes on this CPU"
+        draw_profile(figures["profile"], picture, title)
         console.print(f"Picture: {picture}", highlight=False)
     if output == "-":
         print(json.dumps(figures, indent=1))

@@ -17,7 +17,7 @@ def draw_profile(rows: Sequence[dict[str, Any]], file: Path, title: str) -> None
     from matplotlib.figure import Figure
 
     seconds = {row["what"]: max(0.0, float(row["epoch_seconds"])) for row in rows}
-    figure = Figure(figsize=(9, 2.6), layout="constrained")
+    figure = Figure(figsize=(9, 2.9), layout="constrained")
     axes = figure.subplots()
     left = 0.0
     for part, colour in zip(PARTS, COLOURS, strict=True):
@@ -28,5 +28,5 @@ def draw_profile(rows: Sequence[dict[str, Any]], file: Path, title: str) -> None
         left += took
     axes.set(xlabel="milliseconds of an epoch", yticks=[], xlim=(0, left), title=title)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.35), ncols=4, frameon=False, fontsize="small")
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize="small")
     figure.savefig(file, dpi=150)

@@ -54,6 +54,11 @@ def compile_regions(model: nn.Module) -> None:
             module.compile(dynamic=False)
 
 
+def compiles(config: TrialConfig, device: torch.device) -> bool:
+    """Whether a trial may be compiled: what a compiler chooses by timing it may choose differently tomorrow."""
+    return device.type == "cuda" and config.compile and not config.deterministic
+
+
 def distinct_regions(model: nn.Module) -> list[list[nn.Module]]:
     """The regions of a model, equal ones together, in the order of the model."""
     alike: dict[str, list[nn.Module]] = {}
@@ -102,6 +107,14 @@ class Compilation:
             for region in self._missing("evaluates"):
                 if self._claim(region):
                     self._start(region)
+
+    def wait(self, most_seconds: float = 120) -> None:
+        """Until nobody is compiling these regions any more, whoever began it."""
+        end = time.monotonic() + most_seconds
+        while time.monotonic() < end and any(
+            note(self._key, region, "claimed").exists() for region in self._missing("evaluates")
+        ):
+            time.sleep(0.2)
 
     def finish(self) -> None:
         """Compile what the disk lacks and wait for it. Raises RuntimeError where a region could not be compiled."""

@@ -42,8 +42,28 @@ def main(
 
     discover_variants(variants or ())
     with contextlib.redirect_stdout(sys.stderr):
+        compile_first(json.loads(flats), gpu=gpu)
         measured = [measure(flat, seconds, gpu=gpu, threads=threads) for flat in json.loads(flats)]
     print(json.dumps(measured), flush=True)
+
+
+def compile_first(flats: list[dict[str, Any]], *, gpu: bool) -> None:
+    """Have the code of trials that will repay it made, all at once: else eager epochs would be measured for compiled ones.
+
+    The search finds the code on disk.
+    """
+    from trainer.compiled import Compilation, compiles
+    from trainer.config import TrialConfig
+    from trainer.engine import device_of
+    from trainer.resolve import cached_dataset
+
+    configs = [TrialConfig.from_flat(flat) for flat in flats]
+    device = device_of(gpu)
+    compilations = [Compilation(config, wanted=compiles(config, device)) for config in configs]
+    for compilation, config in zip(compilations, configs, strict=True):
+        compilation.start_beside(config.epochs * len(cached_dataset(config.data).train))
+    for compilation in compilations:
+        compilation.wait()
 
 
 def measure(flat: dict[str, Any], seconds: float, *, gpu: bool, threads: int) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from results.rows import EpochRow
 from trainer import checkpoint
 from trainer.background import Writer
 from trainer.board import Board
-from trainer.compiled import Compilation, compile_regions
+from trainer.compiled import Compilation, compile_regions, compiles
 from trainer.config import TrialConfig
 from trainer.dataset import Dataset
 from trainer.diagnostics import tree_diagnostics
@@ -79,9 +79,7 @@ class Trial:
         set_determinism(config.deterministic)
         self.dataset = dataset if dataset is not None else cached_dataset(config.data)
 
-        # what a compiler chooses by timing it may choose differently tomorrow
-        wanted = device.type == "cuda" and config.compile and not config.deterministic
-        self._compilation = Compilation(config, wanted=wanted)
+        self._compilation = Compilation(config, wanted=compiles(config, device))
         self._compiled = False
         self.steps_an_epoch = steps_per_epoch(len(self.dataset.train), config.batch_size)
         self.history: list[Report] = []
