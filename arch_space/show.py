@@ -24,6 +24,8 @@ Examples:
     python -m arch_space.show dim=256 layout=pair ffn.mlp.hidden=128
 
     python -m arch_space.show ffn=fff ffn.fff.depth=4 ffn.fff.trees=2 --json
+
+    python -m arch_space.show ffn=squared_relu --variants squared_relu.py
 """
 
 
@@ -32,6 +34,9 @@ def show(
     settings: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Keys of the model; the others take defaults.")
     ] = None,
+    variants: Annotated[
+        list[str] | None, typer.Option(help="A file or folder of feed-forward kinds of your own; repeatable.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Shows a model's parameters, neurons used, multiply-adds and shapes, without training or building it.
@@ -39,6 +44,8 @@ def show(
     Keys: dim, depth, heads, patch, layout, dropout, classes, image_size, ffn (the kind) and `ffn.<kind>.<field>`.
     """
     try:
+        for path in variants or []:
+            FFN.discover(path)
         config = read_model(settings or [])
         result = cost(config)
     except ValueError as error:

@@ -30,7 +30,7 @@ def leaf_use(visits: Sequence[Sequence[int]], ax: Axes) -> None:
     """The trees of one module: leaves by rank against their share of the tree's inputs, a line a tree.
 
     `visits` has a row a tree and an entry a leaf. A dashed line marks even use; what no input reached is shaded from
-    the first rank at which any tree has a dead leaf.
+    the first rank at which no tree has a leaf in use.
     """
     leaves = len(visits[0])
     edges = [rank + 0.5 for rank in range(leaves + 1)]
@@ -40,8 +40,8 @@ def leaf_use(visits: Sequence[Sequence[int]], ax: Axes) -> None:
         ax.stairs(shares, edges, color=VISITED, fill=len(visits) == 1, alpha=0.85 if len(visits) < 4 else 0.5)
     ax.axhline(1 / leaves, color="0.25", linewidth=1, linestyle=(0, (4, 2)))
     dead = [sum(count == 0 for count in tree) for tree in visits]
-    if any(dead):
-        ax.axvspan(leaves - max(dead) + 0.5, leaves + 0.5, color=DEAD, alpha=0.25, linewidth=0)
+    if all(dead):
+        ax.axvspan(leaves - min(dead) + 0.5, leaves + 0.5, color=DEAD, alpha=0.25, linewidth=0)
     ax.set_xlim(0.5, leaves + 0.5)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -57,12 +58,10 @@ def _print_head(frames: Frames, name: str, console: Console, *, screening: bool)
     states = ", ".join(f"{count} {status}" for status, count in counts.most_common())
     console.print(Text(f"{name}: {plain(search['question'])}", style="bold"))
     label = "; screening" if screening else ""
-    console.print(
-        Text(
-            f"{search['status']}, {search['created']:%Y-%m-%d %H:%M} UTC; {len(trials)} trials: {states or 'none'}{label}"
-        ),
-        soft_wrap=True,
-    )
+    ended = trials["ended"].max() if len(trials) else pd.NaT
+    until = f" to {ended:%Y-%m-%d %H:%M}" if search["status"] == "ended" and not missing(ended) else ""
+    begun = f"{search['status']}, {search['created']:%Y-%m-%d %H:%M}{until} UTC"
+    console.print(Text(f"{begun}; {len(trials)} trials: {states or 'none'}{label}"), soft_wrap=True)
     if search["status"] == "interrupted":
         console.print(
             f"Go on with: python -m search.run --resume {name}", highlight=False, markup=False, soft_wrap=True
@@ -84,18 +83,29 @@ def _rich(table: Table, width: int) -> RichTable:
     for name, least in {**needs, "epochs": 78, "test %": 68, "params": 60}.items():
         if name in names and width < least + wider and (name != "seeds" or not table.is_comparison):
             names.remove(name)
+    last = last_of_best(table)
+    rows = table.rows.to_dict("records")
+    texts = [{**cells(row, table, last), "trial": _trial(row)} for row in rows]
+    names.insert(1, "trial")  # what other commands want to hear
+    longest = max(len(word) for each in texts for word in each["variant keys"].split())
     for name in names:
         wide = name in TEXT
         justify: Any = "left" if wide else "right"
-        least_width = 10 if narrow and wide else None  # the longest words stay whole: diverged, interrupted
+        # words stay whole: the keys, and in a narrow table diverged and interrupted
+        least_width = max(longest, 10) if name == "variant keys" else 10 if narrow and wide else None
         ratio = 3 if name == "variant keys" else None
         result.add_column(name, justify=justify, overflow="fold", no_wrap=not wide, ratio=ratio, min_width=least_width)
-    last = last_of_best(table)
-    for row in table.rows.to_dict("records"):
-        texts = cells(row, table, last)
-        style = "bold" if texts["rank"].split("-")[0] == "1" else "dim" if not row["complete"] else None
-        result.add_row(*(Text(texts[name]) for name in names), style=style)
+    for row, each in zip(rows, texts, strict=True):
+        style = "bold" if each["rank"].split("-")[0] == "1" else "dim" if not row["complete"] else None
+        result.add_row(*(Text(each[name]) for name in names), style=style)
     return result
+
+
+def _trial(row: Mapping[Any, Any]) -> str:
+    """The number of the row's trial in its search, as in `.7`, with the number of further seeds."""
+    first, *others = row["trials"]
+    number = f".{first.rpartition('.')[2]}"
+    return f"{number} +{len(others)}" if others else number
 
 
 def print_searches(frames: Frames, searches: pd.DataFrame, console: Console) -> None:

@@ -29,10 +29,8 @@ def searches_with(frames: Frames, names: Sequence[str], *, tags: Sequence[str], 
     if (tags or note is not None) and not kept:
         wanted = [*(f"the tag {name!r}" for name in tags), *([] if note is None else [f"{note!r} in its notes"])]
         known = sorted({str(name) for search in chosen for name in search["tags"] or []})
-        raise InputError(
-            f"No search has {' and '.join(wanted)}; the tags are {', '.join(known) or 'none yet'} (python -m results.show "
-            "--list)."
-        )
+        there = f"the tags are {', '.join(known) or 'none yet'}" if tags else "leave --note out to see them all"
+        raise InputError(f"No search has {' and '.join(wanted)}; {there} (python -m results.show --list).")
     return kept
 
 

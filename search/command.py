@@ -351,19 +351,16 @@ def show_experiment(name: str, console: Console) -> None:
     table.add_column("values")
     for key, value in {**experiment.base, **experiment.fixed}.items():
         table.add_row(key, str(value))
-    for key, values in described_space(experiment).items():
-        table.add_row(Text(key, style="bold"), values)
+    if not experiment.is_comparison:
+        for key, values in described_space(experiment).items():
+            table.add_row(Text(key, style="bold"), values)
     console.print(table)
+    for variant in experiment.grid or ():
+        console.print(Text(f"variant  {variant_words(variant)}"), soft_wrap=True)
 
 
 def described_space(experiment: Experiment) -> Mapping[str, str]:
-    """Each key that varies, with its range or values, found by sampling the space or reading the grid."""
-    if experiment.grid is not None:
-        keys = {key: None for variant in experiment.grid for key in variant}
-        return {
-            key: ", ".join(dict.fromkeys(str(variant[key]) for variant in experiment.grid if key in variant))
-            for key in keys
-        }
+    """Each key that a search samples, with its range or values, found by sampling the space."""
     from search.sampler import Sampler
 
     return Sampler(replace(experiment, sampler="random"), 1).described()
