@@ -92,7 +92,7 @@ def main(
         _print_plan(planned, rule, console)
         if planned.trials and (yes or _confirmed(console)):
             gone = remove(store, planned, rule)
-            _say(console, f"Removed {in_bytes(gone.total)} of {gone.folders} trials.")
+            _say(console, f"Removed {in_bytes(gone.total)} of {_trials(gone.folders)}.")
 
 
 def _confirmed(console: Console) -> bool:
@@ -111,7 +111,7 @@ def _print_plan(planned: Plan, rule: Rule, console: Console) -> None:
         by_search[row.search_id] = by_search.get(row.search_id, Usage()) + used
     what = " and ".join(", ".join(rule.sorts).rsplit(", ", 1))
     for name, used in by_search.items():
-        _say(console, f"{name}: {what} of {used.folders} trials, {in_bytes(used.of(rule.sorts))}")
+        _say(console, f"{name}: {what} of {_trials(used.folders)}, {in_bytes(used.of(rule.sorts))}")
     for name in planned.running:
         _say(
             console,
@@ -121,8 +121,8 @@ def _print_plan(planned: Plan, rule: Rule, console: Console) -> None:
     if planned.unfinished:
         _say(
             console,
-            f"{planned.unfinished} {'trial has' if planned.unfinished == 1 else 'trials have'} not ended, so what going on "
-            "needs stays; it goes once the search is archived (--archive).",
+            f"{_trials(planned.unfinished)} not ended: what going on needs stays, and goes once the search is archived "
+            "(--archive).",
         )
     if not by_search:
         _say(console, "There is nothing to remove by this rule.")
@@ -149,9 +149,10 @@ def _print_usage(store: Store, console: Console, *, as_json: bool) -> None:
         ]
         typer.echo(json.dumps({"searches": searches, "total": total.total, "free": free}))
         return
-    table = RichTable(box=box.SIMPLE_HEAD)
+    table = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in ("search", "status", "trials", *SORTS, "total"):
-        table.add_column(name, justify="left" if name in ("search", "status") else "right")
+        text = name in ("search", "status")
+        table.add_column(name, justify="left" if text else "right", overflow="fold", no_wrap=not text)
     for row, trials, used in taken:
         status = f"{row.status}, archived" if is_archived(row.tags) else row.status
         sizes = (in_bytes(used.sizes[sort]) for sort in SORTS)
@@ -178,6 +179,10 @@ def in_bytes(size: int) -> str:
         if value < 999.5:
             return f"{value:.3g} {unit}"
     return f"{value / 1000:.3g} TB"
+
+
+def _trials(number: int) -> str:
+    return "1 trial" if number == 1 else f"{number:,} trials"
 
 
 def _say(console: Console, sentence: str) -> None:

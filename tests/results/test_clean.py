@@ -183,7 +183,7 @@ def test_a_running_search_keeps_everything(store):
 
 def test_what_can_be_resumed_stays_until_its_search_is_archived(store):
     said = command(store, "--search", "toy-2", "--yes")
-    assert "1 trial has not ended" in said
+    assert "1 trial not ended: what going on needs stays" in said
     assert left(store, "toy-2.1") == {"predictions.npz"}
     assert left(store, "toy-2.2") == {"last.pt", "best-0001.pt", "tensorboard"}
     command(store, "--archive", "toy-2")
