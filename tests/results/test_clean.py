@@ -14,13 +14,14 @@ import torch
 from typer.testing import CliRunner
 
 from results import clean, show
-from results.disk import Rule, plan, remove
+from results.disk import Rule, plan, remove, usage
 from results.errors import InputError
 from results.frames import load
 from results.ids import runs_folder
 from results.store import ENDED
 from trainer import checkpoint
 from trainer.board import Board
+from trainer.config import TrialConfig
 
 sys.path.insert(0, str(Path(__file__).parent))
 from recorded import new_store, search, trial
@@ -118,6 +119,21 @@ def test_what_is_taken_is_told_by_search_and_sort(store):
     shown = command(store)
     assert "toy-3 running 2" in shown
     assert "in all;" in shown
+
+
+def test_a_thousand_finished_trials_of_the_default_model_keep_less_than_20_gb(tmp_path):
+    """Weights, predictions for all images of CIFAR-10, and TensorBoard's curves of 200 epochs."""
+    config = TrialConfig.from_flat({"data": "cifar10", "epochs": 200})
+    with new_store(tmp_path) as store:
+        name = trial(store, search(store), [0.5] * 200)
+        folder = with_files(store, name)
+        weights = {"flat": config.to_flat(), "epoch": 200, "model": config.model.build().state_dict()}
+        checkpoint.save(folder / checkpoint.SELECTED, weights)
+        classes = np.random.default_rng(0).integers(0, 10, 15_000).astype(np.uint8)
+        checkpoint.save_arrays(folder / checkpoint.PREDICTIONS, val=classes[:5000], test=classes[5000:])
+        used = usage(store.trial(name))
+    assert used.sizes["other"] == 0
+    assert 17_000_000 < used.total < 20_000_000
 
 
 def test_nothing_goes_unless_somebody_says_yes(store):
