@@ -74,7 +74,7 @@ class Frames:
         hidden = self.archived
         seen = [str(name) for name in self.searches["id"] if name not in hidden]
         if not seen and hidden:
-            raise InputError(f"All {len(hidden)} searches are archived; name one, such as {hidden[-1]}.")
+            raise InputError(f"Every search is archived; name one, such as {hidden[-1]}.")
         if not seen:
             raise InputError("There is no search yet; run one with: python -m search.run")
         return seen[-1]

@@ -301,7 +301,7 @@ def test_archived_searches_are_hidden_and_not_lost(store):
 
 def test_where_all_searches_are_archived_the_way_out_is_said(store):
     command(store, "--archive", "toy-1", "--archive", "toy-2", "--archive", "toy-3")
-    with pytest.raises(InputError, match="All 3 searches are archived; name one, such as toy-3"):
+    with pytest.raises(InputError, match="Every search is archived; name one, such as toy-3"):
         command(store, app=show.app)
 
 
