@@ -115,7 +115,7 @@ def _arm(frames: Frames, name: str, search: str | None) -> Arm:
             )
     if frames.searches.empty:
         raise InputError(unknown("trial, variant or search", name, []))
-    return _by_keys(frames, str(frames.searches["id"].iloc[-1]), name, name)
+    return _by_keys(frames, frames.latest(), name, name)
 
 
 def _best_of(frames: Frames, search: str) -> Arm:

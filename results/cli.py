@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from results.errors import InputError
+from results.errors import DatabaseGoneError, InputError
 
 DEFAULT_STORAGE = "sqlite:///runs/arbor.db"
 """Where every command keeps and finds results, unless told otherwise."""
@@ -18,13 +18,14 @@ _UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG}
 
 
 def run(app: typer.Typer, prog: str) -> None:
-    """Run a typer app: exit 2 after bad input, a full disk or a place that cannot be written to, 130 after Ctrl-C.
+    """Run a typer app: exit 2 after bad input, a full disk, a place that cannot be written to or a database that stays
+    away, 130 after Ctrl-C.
 
     Anything else that is raised is a bug of ours and keeps its traceback.
     """
     try:
         app(prog_name=prog)
-    except InputError as error:
+    except (InputError, DatabaseGoneError) as error:
         _end(str(error), EXIT_BAD_INPUT)
     except KeyboardInterrupt:
         _end("Interrupted.", EXIT_INTERRUPTED)

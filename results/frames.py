@@ -21,6 +21,7 @@ import pandas as pd
 from sqlalchemy import Float, Integer
 
 from results import schema
+from results.archive import is_archived
 from results.cli import DEFAULT_STORAGE
 from results.errors import InputError
 from results.ids import unknown
@@ -58,6 +59,25 @@ class Frames:
         if rows.empty:
             raise InputError(unknown("search", search_id, list(self.searches["id"])))
         return {str(key): value for key, value in rows.iloc[0].to_dict().items()}
+
+    @property
+    def archived(self) -> list[str]:
+        """Ids of the searches that are hidden from lists and tables."""
+        return [
+            str(name)
+            for name, tags in zip(self.searches["id"], self.searches["tags"], strict=True)
+            if is_archived(tags)
+        ]
+
+    def latest(self) -> str:
+        """The latest search that is not archived. Raises InputError where there is none."""
+        hidden = self.archived
+        seen = [str(name) for name in self.searches["id"] if name not in hidden]
+        if not seen and hidden:
+            raise InputError(f"Every search is archived; name one, such as {hidden[-1]}.")
+        if not seen:
+            raise InputError("There is no search yet; run one with: python -m search.run")
+        return seen[-1]
 
     def trials_of(self, *search_ids: str) -> pd.DataFrame:
         """The trials of one search or of several: the trials' own columns, and the keys that any of them has."""

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, SQLAlchemyError
 
 from results import schema
 from results.errors import InputError
+from results.patience import to_stderr
+
+BUSY_SECONDS = 5
+"""How long SQLite itself waits for another process's lock, in silence; `results.patience` goes on from there."""
 
 
 def open_engine(url: str, *, create: bool) -> Engine:
     """An engine on a database that has our tables.
 
     Raises:
-        InputError: a malformed URL, a database that cannot be reached or created, of another program, or of another
-            version of the schema; with `create=False` also one that does not exist.
+        InputError: a malformed URL, a database that cannot be reached or created, of another program, or of a newer
+            version of the schema; an older one that cannot be brought up; with `create=False` also one that does not
+            exist.
     """
     try:
         parsed = make_url(url)
@@ -32,21 +39,21 @@ def open_engine(url: str, *, create: bool) -> Engine:
     if sqlite:
         _check_file(parsed, create=create)
     try:
-        engine = sa.create_engine(parsed, connect_args={"timeout": 30} if sqlite else {})
+        engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_SECONDS} if sqlite else {})
         if sqlite:
             sa.event.listen(engine, "connect", _set_sqlite)
         sa.event.listen(engine, "handle_error", _say_what_a_person_can_mend)
-        _check_schema(engine, url, create=create)
+        _check_schema(engine, create=create)
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise InputError(
-            f"The storage {_shown(parsed)} needs a database driver that is not installed: {error}."
+            f"The storage {shown(parsed)} needs a database driver that is not installed: {error}."
         ) from error
     except SQLAlchemyError as error:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         if "not a database" in reason:
             raise InputError(f"The file {parsed.database} is not an SQLite database; name another one.") from error
         raise InputError(
-            f"The storage {_shown(parsed)} cannot be opened ({reason.rstrip('.')}); mend that, or name another one."
+            f"The storage {shown(parsed)} cannot be opened ({reason.rstrip('.')}); mend that, or name another one."
         ) from error
     return engine
 
@@ -91,17 +98,17 @@ def _say_what_a_person_can_mend(context: Any) -> None:
     """SQLite's word for a full disk becomes the OSError that every other writer raises; a damaged file is bad input."""
     if "disk image is malformed" in str(context.original_exception) and context.engine.dialect.name == "sqlite":
         raise InputError(
-            f"The database {_shown(context.engine.url)} is damaged ({context.original_exception}); put a copy of it "
+            f"The database {shown(context.engine.url)} is damaged ({context.original_exception}); put a copy of it "
             "back, or name another one."
         ) from context.original_exception
     if "disk is full" in str(context.original_exception):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), _shown(context.engine.url)) from (
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), shown(context.engine.url)) from (
             context.original_exception
         )
 
 
-def _check_schema(engine: Engine, url: str, *, create: bool) -> None:
-    shown = _shown(engine.url)
+def _check_schema(engine: Engine, *, create: bool) -> None:
+    place = shown(engine.url)
     for attempt in range(5):
         tables = set(sa.inspect(engine).get_table_names())
         if schema.meta.name in tables:
@@ -110,13 +117,13 @@ def _check_schema(engine: Engine, url: str, *, create: bool) -> None:
             tables and engine.url.get_backend_name() == "sqlite"
         ):
             raise InputError(
-                f"The database {shown} belongs to another program (it has the tables {', '.join(sorted(tables)[:4])}); "
+                f"The database {place} belongs to another program (it has the tables {', '.join(sorted(tables)[:4])}); "
                 "name another one."
             )
         if not create:
-            raise InputError(f"The database {shown} has no searches yet; run one first (python -m search.run).")
+            raise InputError(f"The database {place} has no searches yet; run one first (python -m search.run).")
         try:
-            with engine.begin() as connection:
+            with _one_transaction(engine) as connection:
                 schema.metadata.create_all(connection)
                 connection.execute(schema.meta.insert().values(key="schema_version", value=str(schema.SCHEMA_VERSION)))
             break
@@ -124,22 +131,63 @@ def _check_schema(engine: Engine, url: str, *, create: bool) -> None:
             if attempt == 4:
                 raise
     with engine.connect() as connection:
-        found = connection.scalar(sa.select(schema.meta.c.value).where(schema.meta.c.key == "schema_version"))
-    if found != str(schema.SCHEMA_VERSION):
+        found = _version(connection)
+    if found < schema.SCHEMA_VERSION:
+        _bring_up(engine, found)
+
+
+def _version(connection: Connection, *, lock: bool = False) -> int:
+    """The schema's version that a database says it has. Raises InputError for one that we cannot read."""
+    asked = sa.select(schema.meta.c.value).where(schema.meta.c.key == "schema_version")
+    found = connection.scalar(asked.with_for_update() if lock else asked)
+    place, ours = shown(connection.engine.url), schema.SCHEMA_VERSION
+    if found is None or not found.isdecimal() or int(found) < 1:
         raise InputError(
-            f"The database {shown} has schema version {found}, and this Arbor reads version {schema.SCHEMA_VERSION}; "
-            "use the Arbor that wrote it, or name another database."
+            f"The database {place} must have a schema version from 1 to {ours}, but says {found!r}; put a copy of it back, "
+            "or name another one."
         )
-    # an Arbor that did not measure wrote none; readers need none
-    if create and not sa.inspect(engine).has_table(schema.measurements.name):
-        try:
-            schema.measurements.create(engine)
-        except DatabaseError:  # another process made it at the same moment
-            if not sa.inspect(engine).has_table(schema.measurements.name):
-                raise
+    if int(found) > ours:
+        raise InputError(
+            f"The database {place} has schema version {found}, and this Arbor reads versions up to {ours}; use the Arbor "
+            "that wrote it, or name another database."
+        )
+    return int(found)
 
 
-def _shown(url: URL) -> str:
+def _bring_up(engine: Engine, found: int) -> None:
+    """Migrate to our version, all or nothing, and say so. The second of two processes finds it done."""
+    place, ours = shown(engine.url), schema.SCHEMA_VERSION
+    from results.migrations import migrate  # alembic takes longer to import than most tables to read
+
+    try:
+        with _one_transaction(engine) as connection:
+            found = _version(connection, lock=True)
+            if found == ours:
+                return
+            migrate(connection, found, ours)
+            connection.execute(
+                schema.meta.update().where(schema.meta.c.key == "schema_version").values(value=str(ours))
+            )
+    except DatabaseError as error:
+        reason = str(error.orig).strip().splitlines()[0].rstrip(".")
+        raise InputError(
+            f"The database {place} has schema version {found}, and bringing it to version {ours} failed ({reason}), so it "
+            "is as it was; mend that, or use the Arbor that wrote it."
+        ) from error
+    to_stderr(f"The database {place} had schema version {found}; it was brought to version {ours}.")
+
+
+@contextmanager
+def _one_transaction(engine: Engine) -> Iterator[Connection]:
+    """A transaction that holds changes of tables, too: Python's sqlite3 would commit each of them by itself."""
+    with engine.begin() as connection:
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        yield connection
+
+
+def shown(url: URL) -> str:
+    """A database's URL without its password."""
     return url.render_as_string(hide_password=True)
 
 

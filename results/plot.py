@@ -229,9 +229,7 @@ def main(
         typer.echo(f"Picture: {leaf_use_picture(frames, leaf_use, path)}")
         return
     if search is None:
-        if frames.searches.empty:
-            raise InputError("There is no search yet; run one with: python -m search.run")
-        search = str(frames.searches["id"].iloc[-1])
+        search = frames.latest()
     path = _picture(output or Path(f"{search}.png"))
     typer.echo(f"Picture: {search_picture(frames, search, path)}")
 

@@ -17,7 +17,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Raised with every change of these tables, and then `results/migrations.py` has the step that leads to it."""
 metadata = MetaData()
 
 meta = Table("arbor_meta", metadata, Column("key", String(40), primary_key=True), Column("value", Text, nullable=False))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from results.archive import ARCHIVED
 from results.errors import InputError
 from results.frames import Frames
 from results.ids import unknown
@@ -14,13 +15,18 @@ KIND_KEYS = ("ffn", "arch")
 """Keys that name what a variant's feed-forward part is; `arch` that of imported ones."""
 
 
-def searches_with(frames: Frames, names: Sequence[str], *, tags: Sequence[str], note: str | None) -> list[str]:
+def searches_with(
+    frames: Frames, names: Sequence[str], *, tags: Sequence[str], note: str | None, archived: bool = False
+) -> list[str]:
     """Ids of the named searches (all, oldest first, where none is named) with all of these tags and that text in the notes.
+
+    Archived ones are among them if they are named, if `archived` is set, or if that tag is asked for.
 
     Raises:
         InputError: an unknown search, or none that is left.
     """
-    chosen = [frames.search(name) for name in names] or frames.searches.to_dict("records")
+    hidden = [] if names or archived or ARCHIVED in tags else frames.archived
+    chosen = [frames.search(name) for name in names or frames.searches["id"] if name not in hidden]
     kept = [
         str(search["id"])
         for search in chosen
@@ -30,7 +36,8 @@ def searches_with(frames: Frames, names: Sequence[str], *, tags: Sequence[str], 
         wanted = [*(f"the tag {name!r}" for name in tags), *([] if note is None else [f"{note!r} in its notes"])]
         known = sorted({str(name) for search in chosen for name in search["tags"] or []})
         there = f"the tags are {', '.join(known) or 'none yet'}" if tags else "leave --note out to see them all"
-        raise InputError(f"No search has {' and '.join(wanted)}; {there} (python -m results.show --list).")
+        kept_out = f" ({len(hidden)} archived ones are left out; --all takes them in)" if hidden else ""
+        raise InputError(f"No search has {' and '.join(wanted)}{kept_out}; {there} (python -m results.show --list).")
     return kept
 
 

@@ -10,7 +10,6 @@ import typer
 from rich.console import Console
 
 from results.cli import DEFAULT_STORAGE, run
-from results.errors import InputError
 from results.export import as_plain, check_target, write_csv, write_latex, write_markdown, write_parquet
 from results.frames import load
 from results.screen import print_searches, print_table
@@ -54,19 +53,25 @@ def main(
     latex: Annotated[Path | None, typer.Option(help="Write the table as LaTeX with booktabs.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the table as Markdown.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="Show every stopped variant, too.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show every stopped variant, and archived searches, too.")
+    ] = False,
     list_all: Annotated[bool, typer.Option("--list", help="List the searches.")] = False,
 ) -> None:
     frames = load(storage)
     console = Console()
-    chosen = searches_with(frames, search or [], tags=tag or [], note=note)
+    chosen = searches_with(frames, search or [], tags=tag or [], note=note, archived=everything)
     if list_all:
         print_searches(frames, frames.searches[frames.searches["id"].isin(chosen)], console)
+        hidden = len(searches_with(frames, search or [], tags=tag or [], note=note, archived=True)) - len(chosen)
+        if hidden:
+            console.print(
+                f"{hidden} archived {'search is' if hidden == 1 else 'searches are'} hidden; --all shows them.",
+                highlight=False,
+            )
         return
-    if not chosen:
-        raise InputError("There is no search yet; run one with: python -m search.run")
     if not search and not tag and note is None:
-        chosen = chosen[-1:]
+        chosen = [frames.latest()]
     targets = [
         (path, write)
         for path, write in (

@@ -1,11 +1,11 @@
 """The store: searches, trials, epochs and decisions, committed before anything is acted on.
 
-Under a search one process, the driver, writes; any number may read meanwhile.
+Under a search one process, the driver, writes; any number may read meanwhile. Where the database is gone for a while, every
+method waits for it (`results.patience`).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -20,8 +20,10 @@ from results import schema
 from results.cli import DEFAULT_STORAGE
 from results.errors import InputError
 from results.ids import unknown, variant_hash
-from results.opening import open_engine
+from results.opening import open_engine, shown
+from results.patience import patient, patiently, to_stderr
 from results.rows import UNKNOWN_SEED, DecisionRow, EpochRow, SearchRow, TrialRow
+from results.statements import aware, finite, is_there, landed, last_metrics
 
 TRIAL_STATUSES = frozenset(
     ["pending", "running", "paused", "finished", "plateau", "stopped", "diverged", "failed", "interrupted"]
@@ -35,6 +37,9 @@ class Store:
 
     def __init__(self, engine: Engine, url: str) -> None:
         self._engine, self.url = engine, url
+        self.place = shown(engine.url)
+        self.say: Callable[[str], None] = to_stderr
+        """Gets a sentence when a method begins to wait for the database, and when it is back."""
 
     @classmethod
     def open(cls, url: str = DEFAULT_STORAGE, *, create: bool = True) -> Self:
@@ -123,41 +128,51 @@ class Store:
     def _insert_search(
         self, experiment: str, values: dict[str, Any], before_commit: Callable[[Connection, str], None]
     ) -> str:
+        columns = {"created": datetime.now(UTC), "status": "running", **values}
         search_id = ""
+
+        def insert(again: bool) -> str:
+            nonlocal search_id
+            with self._engine.begin() as connection:
+                if again and is_there(connection, schema.searches, id=search_id, created=columns["created"]):
+                    return search_id
+                taken = connection.scalars(
+                    sa.select(schema.searches.c.id).where(schema.searches.c.experiment == experiment)
+                ).all()
+                numbers = [int(name.rpartition("-")[2]) for name in taken]
+                search_id = f"{experiment}-{max(numbers, default=0) + 1}"
+                connection.execute(schema.searches.insert().values(id=search_id, experiment=experiment, **columns))
+                before_commit(connection, search_id)
+            return search_id
+
         while True:
             try:
-                with self._engine.begin() as connection:
-                    taken = connection.scalars(
-                        sa.select(schema.searches.c.id).where(schema.searches.c.experiment == experiment)
-                    ).all()
-                    numbers = [int(name.rpartition("-")[2]) for name in taken]
-                    search_id = f"{experiment}-{max(numbers, default=0) + 1}"
-                    columns = {"created": datetime.now(UTC), "status": "running", **values}
-                    connection.execute(schema.searches.insert().values(id=search_id, experiment=experiment, **columns))
-                    before_commit(connection, search_id)
-                return search_id
+                return patiently(insert, self.place, self.say)
             except IntegrityError:
                 if not self._has(schema.searches.c.id == search_id):
                     raise  # another rule was broken: trying again would never end
 
+    @patient
     def search(self, search_id: str) -> SearchRow:
         """Raises InputError for an unknown id, with the nearest one."""
         with self._engine.connect() as connection:
             row = connection.execute(sa.select(schema.searches).where(schema.searches.c.id == search_id)).one_or_none()
         if row is None:
             raise InputError(unknown("search", search_id, [known.id for known in self.searches()]))
-        return SearchRow(**_aware(row._mapping))
+        return SearchRow(**aware(row._mapping))
 
+    @patient
     def searches(self) -> list[SearchRow]:
         """All searches, oldest first."""
         with self._engine.connect() as connection:
             rows = connection.execute(sa.select(schema.searches).order_by(schema.searches.c.created)).all()
-        return [SearchRow(**_aware(row._mapping)) for row in rows]
+        return [SearchRow(**aware(row._mapping)) for row in rows]
 
     def latest_search(self) -> str | None:
         searches = self.searches()
         return searches[-1].id if searches else None
 
+    @patient
     def update_search(self, search_id: str, **columns: Any) -> None:
         """Raises InputError for an unknown id."""
         with self._engine.begin() as connection:
@@ -183,27 +198,32 @@ class Store:
         status: str = "pending",
     ) -> str:
         trial_id = f"{search_id}.{number}"
-        with self._engine.begin() as connection:
-            connection.execute(
-                schema.trials.insert().values(
-                    id=trial_id,
-                    search_id=search_id,
-                    number=number,
-                    variant=variant_hash(config),
-                    seed=int(config.get("seed", 0)),
-                    config=config,
-                    status=status,
-                    epochs=0,
-                    parameters=parameters,
-                    neurons_used=neurons_used,
-                    macs=macs,
-                    macs_conditional=macs_conditional,
-                    created=datetime.now(UTC),
-                    provenance=provenance or {},
-                )
-            )
+        columns = {
+            "id": trial_id,
+            "search_id": search_id,
+            "number": number,
+            "variant": variant_hash(config),
+            "seed": int(config.get("seed", 0)),
+            "config": config,
+            "status": status,
+            "epochs": 0,
+            "parameters": parameters,
+            "neurons_used": neurons_used,
+            "macs": macs,
+            "macs_conditional": macs_conditional,
+            "created": datetime.now(UTC),
+            "provenance": provenance or {},
+        }
+
+        def insert(again: bool) -> None:
+            with self._engine.begin() as connection:
+                if not (again and is_there(connection, schema.trials, id=trial_id, created=columns["created"])):
+                    connection.execute(schema.trials.insert().values(**columns))
+
+        patiently(insert, self.place, self.say)
         return trial_id
 
+    @patient
     def trial(self, trial_id: str) -> TrialRow:
         """Raises InputError for an unknown id, with the nearest one."""
         with self._engine.connect() as connection:
@@ -211,16 +231,18 @@ class Store:
             if row is None:
                 known = connection.scalars(sa.select(schema.trials.c.id).order_by(schema.trials.c.created)).all()
                 raise InputError(unknown("trial", trial_id, known))
-        return TrialRow(**_aware(row._mapping))
+        return TrialRow(**aware(row._mapping))
 
+    @patient
     def trials(self, search_id: str) -> list[TrialRow]:
         """The trials of a search, in the order of their numbers."""
         with self._engine.connect() as connection:
             rows = connection.execute(
                 sa.select(schema.trials).where(schema.trials.c.search_id == search_id).order_by(schema.trials.c.number)
             ).all()
-        return [TrialRow(**_aware(row._mapping)) for row in rows]
+        return [TrialRow(**aware(row._mapping)) for row in rows]
 
+    @patient
     def update_trial(self, trial_id: str, **columns: Any) -> None:
         """Set columns of a trial; `provenance` is merged into what is there. Raises InputError for an unknown id."""
         with self._engine.begin() as connection:
@@ -237,29 +259,38 @@ class Store:
             Whether it was written: False, and nothing changed, where the store has this epoch of the trial already.
         """
         table = schema.epochs
+        said = None if epoch is None else finite(epoch)
         same = None if epoch is None else sa.and_(table.c.trial_id == trial_id, table.c.epoch == epoch.epoch)
-        try:
+        decided = None if decision is None else {**asdict(decision), "created": decision.created or datetime.now(UTC)}
+
+        def commit(again: bool) -> bool:
             with self._engine.begin() as connection:
-                if epoch is not None and same is not None:
+                if again and landed(connection, trial_id, said, decided):
+                    return True
+                written = columns
+                if said is not None and same is not None:
                     if connection.scalar(sa.select(table.c.epoch).where(same)) is not None:
                         return False
-                    finite = _finite(epoch)
-                    connection.execute(table.insert().values(trial_id=trial_id, **asdict(finite)))
-                    columns = {**_last_metrics(connection, trial_id, finite), **columns}
-                if decision is not None:
-                    values = {**asdict(decision), "created": decision.created or datetime.now(UTC)}
-                    connection.execute(schema.decisions.insert().values(**values))
-                _update_trial(connection, trial_id, columns)
+                    connection.execute(table.insert().values(trial_id=trial_id, **asdict(said)))
+                    written = {**last_metrics(connection, trial_id, said), **columns}
+                if decided is not None:
+                    connection.execute(schema.decisions.insert().values(**decided))
+                _update_trial(connection, trial_id, written)
+            return True
+
+        try:
+            return patiently(commit, self.place, self.say)
         except IntegrityError:
             if same is not None and self._has(same):
                 return False  # another process wrote this epoch between our look and our insert
             raise
-        return True
 
+    @patient
     def _has(self, condition: sa.ColumnElement[bool]) -> bool:
         with self._engine.connect() as connection:
             return connection.scalar(sa.select(sa.literal(1)).where(condition).limit(1)) is not None
 
+    @patient
     def epochs(self, trial_id: str) -> list[EpochRow]:
         """The epochs of a trial, in order."""
         table = schema.epochs
@@ -269,6 +300,7 @@ class Store:
             ).all()
         return [EpochRow(**{key: value for key, value in row._mapping.items() if key != "trial_id"}) for row in rows]
 
+    @patient
     def curves(self, search_id: str) -> dict[str, list[float | None]]:
         """Validation accuracy at every epoch of every trial of a search that has any, by the trials' numbers."""
         table = schema.epochs
@@ -284,6 +316,7 @@ class Store:
             curves.setdefault(trial_id, []).append(value)
         return curves
 
+    @patient
     def last_epoch(self, trial_id: str) -> int:
         """The last epoch that the store has of a trial; 0 for none."""
         table = schema.epochs
@@ -291,6 +324,7 @@ class Store:
             last = connection.scalar(sa.select(sa.func.max(table.c.epoch)).where(table.c.trial_id == trial_id))
         return int(last or 0)
 
+    @patient
     def decisions(self, search_id: str) -> list[DecisionRow]:
         """The decisions of a search, in the order in which they were committed."""
         table = schema.decisions
@@ -302,11 +336,12 @@ class Store:
                 .order_by(table.c.id)
             ).all()
         return [
-            DecisionRow(**{key: value for key, value in _aware(row._mapping).items() if key != "id"}) for row in rows
+            DecisionRow(**{key: value for key, value in aware(row._mapping).items() if key != "id"}) for row in rows
         ]
 
     # measurements
 
+    @patient
     def measurement(self, key: str) -> tuple[datetime, dict[str, Any]] | None:
         """When something was measured and what came out; none where the store does not know."""
         table = schema.measurements
@@ -314,30 +349,16 @@ class Store:
             row = connection.execute(sa.select(table).where(table.c.key == key)).one_or_none()
         if row is None:
             return None
-        columns = _aware(row._mapping)
+        columns = aware(row._mapping)
         return columns["created"], columns["values"]
 
+    @patient
     def keep_measurement(self, key: str, values: dict[str, Any]) -> None:
         """Keep what was measured, over what was kept under this key before."""
         table = schema.measurements
         with self._engine.begin() as connection:
             connection.execute(table.delete().where(table.c.key == key))
             connection.execute(table.insert().values({"key": key, "created": datetime.now(UTC), "values": values}))
-
-
-def _last_metrics(connection: Connection, trial_id: str, epoch: EpochRow) -> dict[str, Any]:
-    """The trial's own columns after this epoch: its metrics, and the best epoch so far (the first, where equal)."""
-    table = schema.trials
-    best = connection.scalar(sa.select(table.c.best_val_acc).where(table.c.id == trial_id))
-    columns: dict[str, Any] = {
-        "epochs": epoch.epoch,
-        "train_loss": epoch.train_loss,
-        "val_loss": epoch.val_loss,
-        "val_acc": epoch.val_acc,
-    }
-    if epoch.val_acc is not None and (best is None or epoch.val_acc > best):
-        columns.update(best_val_acc=epoch.val_acc, best_epoch=epoch.epoch)
-    return columns
 
 
 def _update_trial(connection: Connection, trial_id: str, columns: dict[str, Any]) -> None:
@@ -349,25 +370,3 @@ def _update_trial(connection: Connection, trial_id: str, columns: dict[str, Any]
         columns = {**columns, "provenance": {**present, **columns["provenance"]}}
     if columns and not connection.execute(table.update().where(table.c.id == trial_id).values(**columns)).rowcount:
         raise InputError(f"Unknown trial {trial_id!r}.")
-
-
-def _finite(epoch: EpochRow) -> EpochRow:
-    """NaN and infinity become NULL, and `extra` says what they were: databases differ in what they make of them."""
-    values = asdict(epoch)
-    lost = {
-        name: repr(values[name])
-        for name in ("train_loss", "val_loss", "val_acc")
-        if values[name] is not None and not math.isfinite(values[name])
-    }
-    if not lost:
-        return epoch
-    values.update(dict.fromkeys(lost, None), extra={**epoch.extra, "not_finite": lost})
-    return EpochRow(**values)
-
-
-def _aware(mapping: Any) -> dict[str, Any]:
-    """SQLite forgets time zones: what we wrote in UTC comes back as UTC."""
-    return {
-        key: value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
-        for key, value in mapping.items()
-    }

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -37,35 +38,55 @@ def cifar10_zip() -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a PostgreSQL server of the session's own, on a socket alone; skips where PostgreSQL is not installed.
+@dataclass(frozen=True)
+class Server:
+    """A PostgreSQL server of the session's own, on a socket alone, that a test may take down and bring back."""
 
-    initdb refuses root, so root runs it as the user `postgres`, whom Debian's package makes.
-    """
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
-    if not found:
-        pytest.skip("PostgreSQL is not installed; on Debian: apt-get install postgresql")
-    programs = found[-1].parent
-    folder = Path(tempfile.mkdtemp(prefix="pg"))  # a socket's path must be short
-    as_user = []
-    if os.geteuid() == 0:
-        shutil.chown(folder, "postgres")
-        as_user = ["runuser", "-u", "postgres", "--"]
+    folder: Path
+    programs: Path
 
-    def run(program: str, *arguments: str) -> None:
+    @property
+    def url(self) -> str:
+        return f"postgresql+psycopg://arbor@/postgres?host={self.folder}"
+
+    def run(self, program: str, *arguments: str) -> None:
+        """initdb refuses root, so root runs it as the user `postgres`, whom Debian's package makes."""
+        as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
         subprocess.run(
-            [*as_user, str(programs / program), "-D", str(folder / "data"), *arguments],
+            [*as_user, str(self.programs / program), "-D", str(self.folder / "data"), *arguments],
             check=True,
-            cwd=folder,
+            cwd=self.folder,
             stdout=subprocess.DEVNULL,
         )
 
-    run("initdb", "-U", "arbor", "--auth=trust", "--no-sync")
-    settings = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
-    run("pg_ctl", "-w", "-l", str(folder / "log"), "-o", settings, "start")
+    def start(self) -> None:
+        settings = f"-c listen_addresses= -c unix_socket_directories={self.folder} -c fsync=off"
+        self.run("pg_ctl", "-w", "-l", str(self.folder / "log"), "-o", settings, "start")
+
+    def stop(self, how: str = "fast") -> None:
+        """`fast` ends all connections and writes everything out, `immediate` is as if the process had been killed."""
+        self.run("pg_ctl", "-w", "-m", how, "stop")
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """Skips where PostgreSQL is not installed. Who stops it starts it again."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
+    if not found:
+        pytest.skip("PostgreSQL is not installed; on Debian: apt-get install postgresql")
+    server = Server(Path(tempfile.mkdtemp(prefix="pg")), found[-1].parent)  # a socket's path must be short
+    if os.geteuid() == 0:
+        shutil.chown(server.folder, "postgres")
+    server.run("initdb", "-U", "arbor", "--auth=trust", "--no-sync")
+    server.start()
     try:
-        yield f"postgresql+psycopg://arbor@/postgres?host={folder}"
+        yield server
     finally:
-        run("pg_ctl", "-w", "-m", "immediate", "stop")
-        shutil.rmtree(folder, ignore_errors=True)
+        server.stop("immediate")
+        shutil.rmtree(server.folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_server: Server) -> str:
+    """The URL of the session's PostgreSQL server."""
+    return postgres_server.url

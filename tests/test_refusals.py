@@ -43,6 +43,8 @@ def recorded(tmp_path_factory, digits):
         connection.execute("CREATE TABLE mine (x TEXT)")
     with Store.open(f"sqlite:///{folder}/old.db"), sqlite3.connect(folder / "old.db") as connection:
         connection.execute("UPDATE arbor_meta SET value = '0'")
+    with Store.open(f"sqlite:///{folder}/newer.db"), sqlite3.connect(folder / "newer.db") as connection:
+        connection.execute("UPDATE arbor_meta SET value = '99'")
     (folder / "text.db").write_text("not a database, only some words " * 50)
     weights = folder / "runs" / "single-1" / "001-mlp" / "selected.pt"
     whole = weights.read_bytes()
@@ -119,7 +121,7 @@ CASES = [
     ("search.run", "--storage nonsense", "must be an SQLAlchemy URL"),
     ("search.run", "--storage sqlite:///no/such/arbor.db", "does not exist"),
     ("search.run", "--storage sqlite:///foreign.db", "belongs to another program"),
-    ("search.run", "--storage sqlite:///old.db", "schema version 0"),
+    ("search.run", "--storage sqlite:///old.db", "must have a schema version from 1 to"),
     ("search.run", "--storage sqlite:///text.db", "is not an SQLite database"),
     ("search.run", "--trials many", None),
     ("search.run", "--no-such-option", None),
@@ -206,6 +208,12 @@ CASES = [
     ("results.audit", "nothing-1", "Unknown search"),
     ("results.audit", "single-1", "was not made by search.run"),
     ("results.audit", "quickstart-1 --storage sqlite:///none.db", "There is no database at"),
+    ("results.show", "--storage sqlite:///newer.db", "has schema version 99, and this Arbor reads versions up to"),
+    ("results.clean", "--keep-best -1", '"--keep-best" must be at least 0, but got -1'),
+    ("results.clean", "--search single-2 --yes", "Unknown search 'single-2'; did you mean 'single-1'"),
+    ("results.clean", "--archive single-1 --restore none-1", "Unknown search 'none-1'"),
+    ("results.clean", "--predictions", "must have a rule beside it"),
+    ("results.clean", "--storage sqlite:///none.db", "There is no database at"),
     ("results.plot", "nothing-1", "Unknown search"),
     ("results.plot", "single-1 -o no/such/picture.png", "does not exist"),
     ("results.plot", "--leaf-use single-1.9", "Unknown trial 'single-1.9'; did you mean 'single-1.1'"),

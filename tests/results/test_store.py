@@ -6,7 +6,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import uuid
 
 import pytest
 import sqlalchemy as sa
@@ -15,26 +14,6 @@ from results.errors import InputError
 from results.ids import variant_hash
 from results.rows import DecisionRow, EpochRow
 from results.store import Store
-
-
-@pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path}/arbor.db"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def address(request, url):
-    """One database after the other: whatever is promised of the store holds for both."""
-    if request.param == "sqlite":
-        yield url
-        return
-    postgres = request.getfixturevalue("postgres")
-    name = f"arbor_{uuid.uuid4().hex[:12]}"
-    server = sa.create_engine(postgres, isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    server.dispose()
-    yield postgres.replace("/postgres?", f"/{name}?")
 
 
 @pytest.fixture
@@ -222,14 +201,6 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path, url):
     with pytest.raises(InputError, match="is not an SQLite database"):
         Store.open(url)
     assert (tmp_path / "arbor.db").read_text().startswith("my notes")
-
-
-def test_another_schema_version_is_refused(tmp_path, url, sqlite_store):
-    sqlite_store.close()
-    with sqlite3.connect(tmp_path / "arbor.db") as connection:
-        connection.execute("UPDATE arbor_meta SET value = '99' WHERE key = 'schema_version'")
-    with pytest.raises(InputError, match="has schema version 99, and this Arbor reads version 1"):
-        Store.open(url)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from results.frames import load
+from results.store import Store
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXPERIMENT = '''
@@ -31,3 +33,37 @@ def test_a_search_keeps_its_results_in_postgresql(postgres, tmp_path):
     assert list(frames.trials["status"]) == ["finished", "finished"]
     assert len(frames.epochs) == 4
     assert (tmp_path / "runs" / "tiny-1" / "curves.png").exists()
+
+
+def epochs_of(url: str, search: str) -> int:
+    with Store.open(url) as store:
+        return sum(row.epochs for row in store.trials(search)) if search in [row.id for row in store.searches()] else 0
+
+
+@pytest.mark.slow
+def test_a_search_outlives_a_restart_of_its_database(postgres_server, tmp_path):
+    """The server is killed for some seconds: the driver waits, says so, and no epoch is lost or doubled."""
+    url = postgres_server.url
+    (tmp_path / "restarted.py").write_text(
+        EXPERIMENT.replace("tiny()", "restarted()").replace('"epochs": 2', '"epochs": 12')
+    )
+    command = [sys.executable, "-m", "search.run", "restarted.py", "--no-dashboard", "--storage", url]
+    run = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        while epochs_of(url, "restarted-1") < 4:
+            assert run.poll() is None, run.communicate()
+            time.sleep(0.2)
+        postgres_server.stop("immediate")
+        time.sleep(3)
+        postgres_server.start()
+        out, error = run.communicate(timeout=200)
+    finally:
+        run.kill()
+    assert run.returncode == 0, error
+    assert "is gone (" in out + error
+    assert "is back after" in out + error
+    frames = load(url)
+    trials = frames.trials[frames.trials["search_id"] == "restarted-1"]
+    assert list(trials["status"]) == ["finished", "finished"]
+    for trial in trials["id"]:
+        assert list(frames.epochs[frames.epochs["trial_id"] == trial]["epoch"]) == list(range(1, 13))
