@@ -8,7 +8,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from results.frames import load
-from results.plot import accuracy_against, curves, search_picture
+from results.plot import search_picture
+from results.plots.cost import accuracy_against
+from results.plots.curves import curves
 
 sys.path.insert(0, str(Path(__file__).parent))
 from recorded import new_store, search, trial
