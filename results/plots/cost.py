@@ -18,7 +18,7 @@ from results.table import COMPLETE, variants
 
 COSTS = {
     "parameters": "parameters",
-    "neurons_used": "neurons used for one input, summed over a block",
+    "neurons_used": "neurons of a block that one input uses",
     "macs": "multiply-adds an image",
     "macs_conditional": "multiply-adds an image, in the conditional form",
     "gpu_seconds": "GPU-seconds of a trial",

@@ -15,7 +15,7 @@ from results.errors import InputError
 from results.ids import unknown
 from results.text import missing, plain, short
 
-LOG_SPAN = 10
+LOG_SPAN = 8
 """A key whose greatest value is so many times its least lies on a logarithmic axis."""
 MARGIN = 0.06
 """Room beyond the ends of an axis, a share of it."""

@@ -14,6 +14,7 @@ from matplotlib.ticker import FuncFormatter
 from matplotlib.transforms import ScaledTranslation
 
 from results.plots.style import COLOURS, ENDINGS, NOT_ENDED, families
+from results.store import ENDED
 from results.table import COMPLETE
 
 HOURS = 2 * 3600.0
@@ -81,7 +82,7 @@ def timeline(trials: pd.DataFrame, decisions: pd.DataFrame, ax: Axes, *, until: 
     for trial in drawn.to_dict("records"):
         y, start, width = heights[held[trial["id"]]], float(trial["start"]), float(trial["width"])
         trained = trial["wall_seconds"]
-        waited = not pd.isna(trained) and width * unit > WAITED * float(trained) + 60
+        waited = trial["status"] in ENDED and not pd.isna(trained) and width * unit > WAITED * float(trained) + 60
         is_pale |= waited
         ax.barh(
             y, width, left=start, height=0.78, color=colours[trial["kind"]], alpha=0.4 if waited else 0.9,
