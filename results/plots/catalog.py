@@ -95,7 +95,7 @@ def _parallel(frames: Frames, search_id: str, keys: Sequence[str]) -> Figure:
     table, rows = _variants(frames, search_id)
     halted = stopped(table)
     wanted = _keys(table, rows, halted, keys, f"Parallel coordinates of {search_id}")
-    others = f"; grey dashes: {len(halted)} stopped by ASHA" if len(halted) else ""
+    others = f"; grey dashes: {len(halted)} stopped early" if len(halted) else ""
     figure = page(
         _title(frames, search_id), width=max(7.0, 2.5 + 1.25 * len(wanted)), height=4.8,
         note=what_is_drawn(table, rows, halted) + others,
@@ -116,9 +116,7 @@ def _slice(frames: Frames, search_id: str, keys: Sequence[str]) -> Figure:
     columns = min(PANELS_A_ROW, len(wanted))
     lines = math.ceil(len(wanted) / columns)
     others = (
-        f"; grey crosses: {len(halted)} stopped by ASHA, whose accuracies belong to earlier epochs"
-        if len(halted)
-        else ""
+        f"; grey crosses: {len(halted)} stopped early, whose accuracies belong to earlier epochs" if len(halted) else ""
     )
     figure = page(
         _title(frames, search_id), width=max(6.0, 2.9 * columns), height=2.6 * lines + 1.3,
@@ -163,7 +161,7 @@ def _contour(frames: Frames, search_id: str, keys: Sequence[str]) -> Figure:
     has_surface = contour(drawn, *pair, ax, stopped=halted)
     note = f"{len(drawn)} variants that have both keys; {what_is_drawn(table, rows, stopped(table))}"
     note += "; other keys differ, too" if len(known) > 2 else ""
-    note += f"; crosses: {len(halted)} stopped by ASHA" if len(halted) else ""
+    note += f"; crosses: {len(halted)} stopped early" if len(halted) else ""
     note += "" if has_surface else "; too few places for contours"
     _note(figure, note, 6.6)
     values = list(drawn["val_acc"])
@@ -280,7 +278,7 @@ def _note(figure: Figure, note: str, width: float) -> None:
 
 
 PICTURES: dict[str, Picture] = {
-    "curves": Picture("validation accuracy by epoch of every trial, with the rungs of ASHA", _curves),
+    "curves": Picture("validation accuracy by epoch of every trial, with the rungs of its scheduler", _curves),
     "parameters": Picture("accuracy against parameters, with intervals and the Pareto front", _cost("parameters")),
     "neurons": Picture("accuracy against neurons used for one input", _cost("neurons_used")),
     "macs": Picture("accuracy against multiply-adds an image", _cost("macs")),

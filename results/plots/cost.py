@@ -109,7 +109,8 @@ def accuracy_against(frames: Frames, search_id: str, column: str, ax: Axes, *, f
     if groups:
         ax.set_title(told, fontsize=9, color="0.3")
     else:
-        say(ax, "no variant has run to its end yet")
+        ended = "no variant that ran to its end has the two numbers"  # such as an imported one
+        say(ax, ended if len(complete) else "no variant has run to its end yet")
     shown = {group["family"].iloc[0] for group in groups}
     legend(ax, {name: style for name, style in styles.items() if name in shown})
     return len(means)

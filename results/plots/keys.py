@@ -88,6 +88,10 @@ class Scale:
             return math.log(value / self.values[0]) / math.log(self.values[-1] / self.values[0])
         return float((value - self.values[0]) / (self.values[-1] - self.values[0]))
 
+    def scaled(self, values: pd.Series) -> list[float]:
+        """Values of numbers as a matplotlib axis scales them: themselves, or their logarithms to base 10."""
+        return [math.log10(value) if self.kind == "log" else float(value) for value in values]
+
     def ticks(self, gap: float = 0.05, character: float = 0.0) -> list[tuple[Any, str]]:
         """Values to be named, and their names: all where they are few, else round ones between the ends.
 

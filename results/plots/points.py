@@ -9,7 +9,7 @@ import pandas as pd
 from results.table import Table
 
 REASONS = {
-    "stopped": "stopped by ASHA",
+    "stopped": "stopped early",
     "running": "not ended",
     "paused": "not ended",
     "interrupted": "not ended",

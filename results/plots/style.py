@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.colors import ListedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
@@ -55,7 +55,7 @@ def legend(ax: Axes, styles: Mapping[str, tuple[str, str]], statuses: Set[str] =
         for name, (colour, marker) in styles.items()
     ]
     told = (
-        ("stopped by ASHA", {"stopped"}, "x", "0.4"),
+        ("stopped early", {"stopped"}, "x", "0.4"),
         ("diverged or failed", {"diverged", "failed"}, "*", "0.4"),
         ("not ended", NOT_ENDED, "o", "white"),
     )
@@ -119,6 +119,12 @@ def colour_bar(axes: Axes | Sequence[Axes], norm: Normalize, values: Sequence[fl
     bar.ax.yaxis.set_major_formatter(PERCENT)
     bar.set_label("validation accuracy (%)", fontsize=9)
     bar.ax.tick_params(labelsize=8)
+
+
+def is_dark(colour: str | tuple[float, float, float, float]) -> bool:
+    """Whether white text reads better on it than black, by luma (ITU-R BT.601)."""
+    red, green, blue = to_rgb(colour)
+    return 0.299 * red + 0.587 * green + 0.114 * blue < 0.52
 
 
 def page(title: str, *, width: float, height: float, note: str = "") -> Figure:

@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 from matplotlib.transforms import ScaledTranslation
 
-from results.plots.style import COLOURS, ENDINGS, NOT_ENDED, families
+from results.plots.style import COLOURS, ENDINGS, NOT_ENDED, families, is_dark
 from results.store import ENDED
 from results.table import COMPLETE
 
@@ -91,7 +91,8 @@ def timeline(trials: pd.DataFrame, decisions: pd.DataFrame, ax: Axes, *, until: 
         if width * unit > 0.012 * span * len(str(trial["number"])):
             ax.annotate(
                 str(trial["number"]), (start, y + 0.39), xytext=(3, -2), textcoords="offset points", ha="left", va="top",
-                fontsize=7, color="white", zorder=4,
+                fontsize=7, zorder=4,
+                color="white" if is_dark(colours[trial["kind"]]) else "black",
             )  # fmt: skip
         rungs = decided.get(trial["id"])
         if rungs is not None:
@@ -131,7 +132,7 @@ def _legend(ax: Axes, colours: Mapping[str, str], trials: pd.DataFrame, has_rung
     if has_rungs:
         handles.append(Line2D([], [], color="black", marker="|", linestyle="none", markersize=9, label="passed a rung"))
     for label, those, marker in (
-        ("stopped by ASHA", {"stopped"}, "x"),
+        ("stopped early", {"stopped"}, "x"),
         ("diverged or failed", {"diverged", "failed"}, "*"),
     ):
         if statuses & those:

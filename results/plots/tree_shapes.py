@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from results.plots.keys import having
-from results.plots.style import ACCURACY
+from results.plots.style import ACCURACY, is_dark
 from results.text import missing
 
 
@@ -52,8 +52,7 @@ def shape_map(trees: pd.DataFrame, ax: Axes, norm: Normalize) -> None:
             text += f"\n±{100 * best['interval']:.1f}"
         if len(cell) > 1:
             text += f"\nbest of {len(cell)}"
-        red, green, blue, _ = ACCURACY(norm(best["val_acc"]))
-        dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.52
+        dark = is_dark(ACCURACY(norm(best["val_acc"])))
         ax.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
     ax.imshow(np.ma.masked_invalid(values), cmap=ACCURACY, norm=norm, origin="lower", aspect="auto")
     ax.set_xticks(range(len(depths)), [str(depth) for depth in depths])

@@ -90,7 +90,7 @@ def test_what_is_drawn_says_that_it_is_unconfirmed_and_counts_what_is_left_out(s
     said = what_is_drawn(table, rows, halted)
     assert said.startswith("searched, unconfirmed")
     assert said.endswith("left out: 1 diverged, 1 failed")
-    assert "1 stopped by ASHA" in what_is_drawn(table, rows)
+    assert "1 stopped early" in what_is_drawn(table, rows)
 
 
 def test_a_comparison_is_said_to_be_of_means_and_without_those_that_lack_seeds(store):
@@ -137,19 +137,34 @@ def test_a_slice_has_a_point_for_each_variant_that_has_the_key(store, mixed):
 
 def test_contours_interpolate_between_places_and_never_beyond_them(store):
     name = search(store)
-    for depth in (1, 2, 3):
+    for depth in (1, 2, 3, 4):
         for trees in (1, 2):
             trial(store, name, [0.5 + depth / 10], ffn="fff", **{"ffn.fff.depth": depth, "ffn.fff.trees": trees})
     _, rows, halted = rows_of(store, name)
     ax = Figure().subplots()
     assert contour(rows, "ffn.fff.depth", "ffn.fff.trees", ax, stopped=halted)
-    assert points(ax, "_variants") == [(d, t) for d in (1, 2, 3) for t in (1, 2)]
+    assert points(ax, "_variants") == [(d, t) for d in (1, 2, 3, 4) for t in (1, 2)]
     dots = next(drawn for drawn in ax.collections if drawn.get_label() == "_variants")
-    assert sorted(dots.get_array()) == pytest.approx([0.6, 0.6, 0.7, 0.7, 0.8, 0.8])
+    assert sorted(dots.get_array()) == pytest.approx([0.6, 0.6, 0.7, 0.7, 0.8, 0.8, 0.9, 0.9])
     surface = ax.collections[0]
     corners = np.concatenate([path.vertices for path in surface.get_paths() if len(path.vertices)])
     assert (corners.min(axis=0) >= 1).all()
-    assert (corners.max(axis=0) <= (3, 2)).all()
+    assert (corners.max(axis=0) <= (4, 2)).all()
+
+
+def test_contours_over_a_logarithmic_axis_are_straight_as_the_axis_shows_them(store):
+    name = search(store)
+    for lr in (1e-4, 1e-3, 1e-2, 1e-1):
+        for hidden in (8, 9):
+            trial(store, name, [0.9 + np.log10(lr) / 10], hidden=hidden, lr=lr)
+    _, rows, _ = rows_of(store, name)
+    ax = Figure().subplots()
+    assert contour(rows, "lr", "ffn.mlp.hidden", ax)
+    assert ax.get_xscale() == "log"
+    lines = ax.collections[1]  # accuracy is linear in the logarithm, and so is the place of each level
+    crossings = [float(path.vertices[:, 0].mean()) for path in lines.get_paths() if len(path.vertices)]
+    assert len(crossings) >= 8
+    assert crossings == pytest.approx(list(10 * (np.linspace(0.5, 0.8, 10) - 0.9))[-len(crossings) :], abs=1e-6)
 
 
 def test_few_places_or_a_line_of_them_have_points_and_no_contours(store):

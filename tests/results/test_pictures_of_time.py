@@ -112,7 +112,7 @@ def test_bars_run_from_start_to_end_and_marks_say_how_they_ended(store, asha):
     assert said == [
         "mlp",
         "passed a rung",
-        "stopped by ASHA",
+        "stopped early",
         "diverged or failed",
         "not ended",
         "no mark: ran to its end",
@@ -178,7 +178,7 @@ def test_without_a_gpu_time_of_training_is_drawn_and_said(store, asha):
     figure = figure_of(load(store.url), asha, "best-so-far")
     said = figure.get_supxlabel().replace("\n", " ")
     assert "no GPU was used" in said
-    assert "left out: 1 stopped by ASHA, 1 not ended, 1 failed" in said
+    assert "left out: 1 stopped early, 1 not ended, 1 failed" in said
     assert figure.axes[0].get_xlabel().startswith("minutes")
 
 

@@ -73,7 +73,7 @@ def test_a_curve_ends_hollow_while_it_may_go_on_and_rungs_are_marked(store):
     faces = [tuple(marker.get_facecolor()[0]) for marker in ax.collections]
     assert [face == (1, 1, 1, 1) for face in faces] == [False, True, False]
     assert [text.get_text() for text in ax.texts] == ["rung 1", "rung 2"]
-    assert {"stopped by ASHA", "not ended"} <= {text.get_text() for text in ax.get_legend().get_texts()}
+    assert {"stopped early", "not ended"} <= {text.get_text() for text in ax.get_legend().get_texts()}
 
 
 @pytest.mark.parametrize("statuses", [(), ("pending",), ("failed", "pending")])
