@@ -185,7 +185,7 @@ def _timeline(frames: Frames, search_id: str, keys: Sequence[str]) -> Figure:
     waiting = len(trials) - len(begun)
     note += f"; left out: {waiting} not begun" if waiting else ""
     pale = "; pale: took more than twice as long as it trained (it waited, or was resumed)"
-    figure = page(_title(frames, search_id), width=9, height=2.1 + 0.42 * slots, note=" ")
+    figure = page(_title(frames, search_id), width=9, height=2.1 + (0.42 if slots <= 8 else 0.32) * slots, note=" ")
     ax = figure.subplots()
     if timeline(begun, decisions, ax, until=until):
         note += pale

@@ -117,13 +117,13 @@ def timeline(trials: pd.DataFrame, decisions: pd.DataFrame, ax: Axes, *, until: 
 
 
 def _name_lanes(ax: Axes, order: list[tuple[str, int]]) -> None:
-    several = len({where for where, _ in order}) > 1
-    ax.set_yticks(
-        [-place for place in range(len(order))],
-        [f"{where}: slot {lane + 1}" if several else f"slot {lane + 1}" for where, lane in order], fontsize=8,
-    )  # fmt: skip
-    if not several:
-        ax.set_ylabel(order[0][0], fontsize=8, wrap=True)
+    """What all lanes share stands once beside the axis."""
+    machines = {where for where, _ in order}
+    devices = {where.partition(", ")[0] for where in machines}
+    shared = next(iter(machines)) if len(machines) == 1 else next(iter(devices)) if len(devices) == 1 else ""
+    names = [f"{where.removeprefix(shared).removeprefix(', ')} slot {lane + 1}".strip() for where, lane in order]
+    ax.set_yticks([-place for place in range(len(order))], names, fontsize=8)
+    ax.set_ylabel(shared, fontsize=8)
 
 
 def _legend(ax: Axes, colours: Mapping[str, str], trials: pd.DataFrame, has_rungs: bool) -> None:
@@ -141,5 +141,5 @@ def _legend(ax: Axes, colours: Mapping[str, str], trials: pd.DataFrame, has_rung
         handles.append(Patch(facecolor="0.7", edgecolor="white", hatch="///", label="not ended"))
     if statuses & COMPLETE and handles:
         handles.append(Patch(facecolor="white", edgecolor="0.6", label="no mark: ran to its end"))
-    ax.legend(handles=handles, fontsize=8, frameon=False, ncols=min(6, len(handles)), loc="lower center",
+    ax.legend(handles=handles, fontsize=8, frameon=False, ncols=min(5, len(handles)), loc="lower center",
               bbox_to_anchor=(0.5, 1.0))  # fmt: skip

@@ -91,6 +91,16 @@ def test_trials_lie_in_the_lane_that_was_free_and_machines_have_lanes_of_their_o
     ]  # fmt: skip
 
 
+def test_what_all_lanes_share_is_said_once(store):
+    name = search(store)
+    run(store, name, [0.5], 0, 2, where=GPU, hidden=8)
+    assert [text.get_text() for text in drawn(store, name)[0].get_yticklabels()] == ["slot 1"]
+    run(store, name, [0.5], 1, 2, where={**GPU, "hostname": "small"}, hidden=16)
+    ax, _ = drawn(store, name)
+    assert ax.get_ylabel() == "H100"
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["big slot 1", "small slot 1"]
+
+
 def test_a_machine_is_named_by_its_gpu_or_its_cpu():
     assert machine({"gpu": None, "device": "cpu", "cpu": "AMD EPYC x 2", "hostname": "vm"}) == "AMD EPYC x 2, vm"
     assert machine(None) == "machine not recorded"
