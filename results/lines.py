@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from results.plot import COLOURS, MARKERS
+from results.plots.style import COLOURS, MARKERS
 from results.text import plain
 
 

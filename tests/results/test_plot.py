@@ -1,14 +1,19 @@
 """The pictures, read back from the axes: which points are there, where they stand, what is said beside them."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from results.errors import InputError
 from results.frames import load
-from results.plot import accuracy_against, curves, search_picture
+from results.plot import search_picture
+from results.plots.catalog import figure_of
+from results.plots.cost import accuracy_against, pareto
+from results.plots.curves import curves
 
 sys.path.insert(0, str(Path(__file__).parent))
 from recorded import new_store, search, trial
@@ -68,7 +73,7 @@ def test_a_curve_ends_hollow_while_it_may_go_on_and_rungs_are_marked(store):
     faces = [tuple(marker.get_facecolor()[0]) for marker in ax.collections]
     assert [face == (1, 1, 1, 1) for face in faces] == [False, True, False]
     assert [text.get_text() for text in ax.texts] == ["rung 1", "rung 2"]
-    assert {"stopped by ASHA", "not ended"} <= {text.get_text() for text in ax.get_legend().get_texts()}
+    assert {"stopped early", "not ended"} <= {text.get_text() for text in ax.get_legend().get_texts()}
 
 
 @pytest.mark.parametrize("statuses", [(), ("pending",), ("failed", "pending")])
@@ -84,3 +89,38 @@ def test_a_search_without_an_epoch_has_a_picture_that_says_so(store, tmp_path, s
 def test_a_question_is_text_whatever_it_holds(store, tmp_path):
     name = store.create_search("toy", "Is $x^$ worth it, \x1b[2Jor \\$5?", {}, {})
     assert search_picture(load(store.url), name, tmp_path / "p.png").stat().st_size > 1000
+
+
+def test_the_pareto_front_holds_those_that_nothing_as_cheap_beats():
+    costs, accuracies = [3, 1, 2, 2, 4, 1], [0.7, 0.5, 0.6, 0.4, 0.7, 0.5]
+    assert [(costs[place], accuracies[place]) for place in pareto(costs, accuracies)] == [(1, 0.5), (2, 0.6), (3, 0.7)]
+
+
+def test_the_front_is_drawn_through_means_and_a_wide_cost_is_on_a_logarithmic_axis(store):
+    name = search(store)
+    for hidden, accuracy in ((8, 0.5), (16, 0.4), (128, 0.7)):
+        trial(store, name, [accuracy], hidden=hidden)
+    ax = drawn(partial(accuracy_against, front=True), store, name, "neurons_used")
+    (front,) = [line for line in ax.lines if "Pareto" in str(line.get_label())]
+    assert list(zip(front.get_xdata(), front.get_ydata(), strict=True)) == [(8, 0.5), (128, 0.7)]
+    assert ax.get_xscale() == "log"
+    assert points(ax) == [(8, 0.5), (16, 0.4), (128, 0.7)]
+
+
+def test_seconds_are_means_over_seeds_and_of_the_gpu_where_there_was_one(store):
+    name = search(store, grid=True, seeds=(0, 1))
+    for seed, seconds in ((0, 10.0), (1, 30.0)):
+        store.update_trial(trial(store, name, [0.5 + seed / 10], seed=seed), wall_seconds=seconds)
+    ax = figure_of(load(store.url), name, "seconds").axes[0]
+    ax.figure.canvas.draw()
+    assert ax.get_xlabel() == "seconds of a trial"
+    assert points(ax) == [(20, pytest.approx(0.55))]
+    store.update_trial(f"{name}.1", gpu_seconds=5.0)
+    assert figure_of(load(store.url), name, "seconds").axes[0].get_xlabel() == "GPU-seconds of a trial"
+
+
+def test_a_cost_that_no_finished_variant_has_is_refused(store):
+    name = search(store)
+    trial(store, name, [0.1], status="diverged")
+    with pytest.raises(InputError, match=rf"against macs needs a variant that ran to its end .* but {name} has none"):
+        figure_of(load(store.url), name, "macs")

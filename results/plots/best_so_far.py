@@ -1,0 +1,71 @@
+"""The best variant so far against what the search had spent by then."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from results.plots.style import accuracy_axis, families
+
+
+def spent(trials: pd.DataFrame, moments: pd.Series, column: str) -> list[float]:
+    """Seconds that all trials together had used at each moment, those that failed or were stopped, too.
+
+    A trial's seconds accrue evenly between its start and its end; one without an end counts from its start on.
+
+    Args:
+        trials: of the trials frame, with `started`, `ended` and `column`.
+        column: gpu_seconds or wall_seconds.
+    """
+    known = trials[trials["started"].notna() & trials[column].notna()]
+    found = []
+    for moment in moments:
+        length = (known["ended"] - known["started"]).dt.total_seconds()
+        so_far = (moment - known["started"]).dt.total_seconds()
+        share = (so_far / length.where(length > 0)).fillna((so_far >= 0).astype(float)).clip(0, 1)
+        found.append(float((share * known[column]).sum()))
+    return found
+
+
+def steps(rows: pd.DataFrame, trials: pd.DataFrame, column: str) -> pd.DataFrame:
+    """When each variant was known, in the order of it: `spent` (seconds), `val_acc`, `best` so far, and the rows' columns.
+
+    A variant is known when the last of its seeds has ended.
+
+    Args:
+        rows: variants that ran to their end, as `results.table.variants` gives them.
+    """
+    ends = trials.set_index("id")["ended"]
+    known = rows.assign(known=[ends[names].max() for names in rows["trials"]])
+    known = known[known["known"].notna()].sort_values("known", kind="stable")
+    return known.assign(spent=spent(trials, known["known"], column), best=known["val_acc"].cummax())
+
+
+def best_so_far(
+    found: pd.DataFrame, total: float, column: str, ax: Axes, *, styles: Mapping[str, tuple[str, str]]
+) -> None:
+    """A step line of the best, over a point for each variant at what had been spent when it was known.
+
+    Args:
+        found: what `steps` gives, at least one row.
+        total: seconds that the whole search has spent, to which the line is drawn.
+        column: gpu_seconds or wall_seconds.
+    """
+    unit, name = (3600.0, "hours") if total > 3600 else (60.0, "minutes")
+    for family, group in found.groupby(families(found)):
+        colour, marker = styles[str(family)]
+        ax.scatter(
+            list(group["spent"] / unit), list(group["val_acc"]), color=colour, marker=marker, s=26, alpha=0.85, zorder=2,
+            label=str(family),
+        )  # fmt: skip
+    ax.step(
+        [*(found["spent"] / unit), max(total, found["spent"].iloc[-1]) / unit], [*found["best"], found["best"].iloc[-1]],
+        where="post", color="black", linewidth=1.5, zorder=3, label="best so far",
+    )  # fmt: skip
+    whose = "GPU-" if column == "gpu_seconds" else ""
+    ax.set_xlabel(f"{whose}{name} of all trials together, those that were stopped or failed included")
+    ax.set_xlim(left=0)
+    accuracy_axis(ax)
+    ax.legend(fontsize=8, frameon=False, loc="best")

@@ -1,0 +1,177 @@
+"""`python -m search.importance SEARCH`: how much each searched key explains of the spread in validation accuracy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import optuna
+import pandas as pd
+import typer
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator, get_param_importances
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from results.cli import DEFAULT_STORAGE, run
+from results.errors import InputError
+from results.plots.importance import importance_bars
+from results.plots.style import page
+from results.store import Store
+from search.export_study import frozen_trials
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+ALL_KINDS = "all kinds"
+LEAST = 4
+"""Trials below which nothing is computed."""
+ENOUGH_A_KEY, ENOUGH = 10, 30
+"""Finished trials a key, and in all, below which the shares are said to be uncertain: a rule of thumb."""
+
+EXAMPLES = """\
+How much each searched key explains of the spread in validation accuracy over the trials that ran to their end, by PED-ANOVA
+(Watanabe and others 2023, arXiv 2304.10255: which keys set the best tenth apart) and fANOVA (Hutter, Hoos and Leyton-Brown
+2014: the variance of a forest). Keys that one kind has alone are judged among its trials.
+
+Examples:
+
+  python -m search.importance quickstart-1
+
+  python -m search.importance fff_vs_dense-2 -o importance.png
+"""
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+
+
+@app.command(help=EXAMPLES)
+def main(
+    search: Annotated[str, typer.Argument(help="A search's id, such as quickstart-1.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Draw a picture into this file, too.")] = None,
+    storage: Annotated[str, typer.Option(help="Where the results are.")] = DEFAULT_STORAGE,
+) -> None:
+    """Print the shares; draw them where a file is named."""
+    with Store.open(storage, create=False) as store:
+        row = store.search(search)
+        trials = store.trials(search)
+    if output is not None:
+        _require_picture(output)
+    kinds = {trial.id: str(trial.config.get("ffn", "")) for trial in trials}
+    shares = importances(search, frozen_trials(trials, {}), kinds)
+    console = Console()
+    for scope, part in shares.groupby("scope", sort=False):
+        _print(part, str(scope), console)
+    note = _note(shares, len(trials))
+    console.print(Text(note), soft_wrap=True)
+    if output is not None:
+        _draw(shares, f"{search}: {row.question}", note, output)
+        console.print(Text(f"Picture: {output}"), soft_wrap=True)
+
+
+def importances(search: str, trials: Sequence[FrozenTrial], kinds: dict[str, str]) -> pd.DataFrame:
+    """A row a key: `scope` (all kinds, or the kind whose own keys are judged), `key`, `trials`, `ped_anova`, `fanova`.
+
+    Args:
+        trials: as `frozen_trials` gives them; those that were stopped, failed, diverged or imported do not count.
+        kinds: the feed-forward kind of each, by its id.
+    Raises:
+        InputError: too few that ran to their end, none of whose keys differ, or all with one accuracy.
+    """
+    complete = [
+        trial for trial in trials if trial.state is TrialState.COMPLETE and "imported" not in trial.user_attrs
+    ]  # an imported accuracy was chosen on the test images
+    by_kind: dict[str, list[FrozenTrial]] = {}
+    for trial in complete:
+        by_kind.setdefault(kinds[trial.user_attrs["trial"]], []).append(trial)
+    scopes = {ALL_KINDS: complete} if len(by_kind) > 1 else {}
+    parts = [_shares(scope, members) for scope, members in {**scopes, **by_kind}.items()]
+    found = [part for part in parts if len(part)]
+    if not found:
+        raise InputError(
+            f"Importances need {LEAST} trials of one kind or of all that ran to their end, two accuracies and two keys that "
+            f"differ, but {search} has {len(complete)} that ran to their end; run a search with more trials or keys."
+        )
+    return pd.concat(found, ignore_index=True)
+
+
+def _shares(scope: str, trials: Sequence[FrozenTrial]) -> pd.DataFrame:
+    """The shares of the keys that all of these trials have and that differ among them; no row where that says nothing.
+
+    A lone key would have the whole, whatever it does.
+    """
+    shared = set.intersection(*(set(trial.params) for trial in trials)) if trials else set()
+    keys = [key for key in (trials[0].params if trials else {}) if key in shared]
+    keys = [key for key in keys if len({repr(trial.params[key]) for trial in trials}) > 1]
+    if len(trials) < LEAST or len(keys) < 2 or len({trial.value for trial in trials}) < 2:
+        return pd.DataFrame()
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(trials)
+    by_best = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(), params=keys)
+    by_spread = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0), params=keys)
+    return pd.DataFrame(
+        {
+            "scope": scope,
+            "key": keys,
+            "trials": len(trials),
+            "ped_anova": [float(by_best.get(key, math.nan)) for key in keys],
+            "fanova": [float(by_spread.get(key, math.nan)) for key in keys],
+        }
+    )
+
+
+def _note(shares: pd.DataFrame, started: int) -> str:
+    """How many trials stand behind the shares, and which scopes have too few."""
+    few = [
+        f"{scope} ({int(part['trials'].iloc[0])} trials, {len(part)} keys)"
+        for scope, part in shares.groupby("scope", sort=False)
+        if part["trials"].iloc[0] < max(ENOUGH, ENOUGH_A_KEY * len(part))
+    ]
+    counted = shares.groupby("scope", sort=False)["trials"].first()
+    said = (
+        f"Of {started} trials those that ran to their end count (at most {int(counted.max())}); others are left out. "
+        "Shares add up to 1 even where seeds alone make the difference: see the table's intervals first."
+    )
+    if few:
+        said += f" Too few for shares that hold ({ENOUGH}, and {ENOUGH_A_KEY} a key, are a rule of thumb): {', '.join(few)}."
+    return said
+
+
+def _print(part: pd.DataFrame, scope: str, console: Console) -> None:
+    title = f"{scope}: {int(part['trials'].iloc[0])} trials"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for name in ("key", "PED-ANOVA", "fANOVA"):
+        table.add_column(name, justify="left" if name == "key" else "right")
+    for row in part.sort_values("ped_anova", ascending=False).to_dict("records"):
+        table.add_row(Text(row["key"]), f"{row['ped_anova']:.2f}", f"{row['fanova']:.2f}")
+    console.print(table)
+    console.print()
+
+
+def _draw(shares: pd.DataFrame, title: str, note: str, path: Path) -> None:
+    groups = list(shares.groupby("scope", sort=False))
+    tallest = max(len(part) for _, part in groups)
+    figure = page(title, width=max(6.5, 4.4 * len(groups)), height=2.0 + 0.42 * tallest, note=note)
+    panels = figure.subplots(1, len(groups), squeeze=False).flat
+    for ax, (scope, part) in zip(panels, groups, strict=True):
+        importance_bars(part, ax)
+        ax.set_title(f"{scope}, {int(part['trials'].iloc[0])} trials", fontsize=9)
+        ax.set_xlabel("share", fontsize=9)
+    figure.axes[0].legend(fontsize=8, frameon=False, loc="lower right")  # where the least important key is
+    figure.savefig(path)
+
+
+def _require_picture(path: Path) -> None:
+    kinds = FigureCanvasAgg.get_supported_filetypes()
+    if not path.parent.is_dir():
+        raise InputError(f"The folder {path.parent} does not exist; make it, or name another file.")
+    if path.is_dir() or path.suffix[1:].lower() not in kinds:
+        raise InputError(
+            f"The picture must be a file that ends in .png (or {', '.join(sorted(kinds))}), but got {path}."
+        )
+
+
+if __name__ == "__main__":
+    run(app, "python -m search.importance")
