@@ -57,7 +57,7 @@ def _print_head(frames: Frames, name: str, console: Console, *, screening: bool)
         ),
         soft_wrap=True,
     )
-    if search["status"] == "interrupted":
+    if search["status"] in ("interrupted", "paused", "stopped"):
         console.print(
             f"Go on with: python -m search.run --resume {name}", highlight=False, markup=False, soft_wrap=True
         )

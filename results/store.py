@@ -1,6 +1,6 @@
 """The store: searches, trials, epochs and decisions, committed before anything is acted on.
 
-Under a search one process, the driver, writes; any number may read meanwhile.
+Under a search one process, the driver, writes; any number may read meanwhile, and ask the driver for something (`requests`).
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ from results.cli import DEFAULT_STORAGE
 from results.errors import InputError
 from results.ids import unknown, variant_hash
 from results.opening import open_engine
-from results.rows import UNKNOWN_SEED, DecisionRow, EpochRow, SearchRow, TrialRow
+from results.rows import UNKNOWN_SEED, DecisionRow, EpochRow, RequestRow, SearchRow, TrialRow
 
 TRIAL_STATUSES = frozenset(
     ["pending", "running", "paused", "finished", "plateau", "stopped", "diverged", "failed", "interrupted"]
 )
 ENDED = frozenset({"finished", "plateau", "stopped", "diverged", "failed"})
 """Statuses after which a trial is never trained again."""
+STOPPED_AS_ASKED = "asked"
+"""The cause of a trial that a person stopped."""
 
 
 class Store:
@@ -74,6 +76,7 @@ class Store:
             "provenance": provenance,
             "notes": notes,
             "tags": list(tags),
+            "heartbeat": datetime.now(UTC),
         }
         return self._insert_search(experiment, values, lambda connection, search_id: before_commit(search_id))
 
@@ -304,6 +307,30 @@ class Store:
         return [
             DecisionRow(**{key: value for key, value in _aware(row._mapping).items() if key != "id"}) for row in rows
         ]
+
+    # requests
+
+    def add_request(self, search_id: str, trial_id: str | None, request: str) -> None:
+        """Ask the driver of a search for something; of the whole search where no trial is named."""
+        values = {"search_id": search_id, "trial_id": trial_id, "request": request, "created": datetime.now(UTC)}
+        with self._engine.begin() as connection:
+            connection.execute(schema.requests.insert().values(**values))
+
+    def requests(self, search_id: str, *, still_open: bool = False) -> list[RequestRow]:
+        """What was asked of a search and its trials, oldest first; with `still_open` only what nobody has acted on."""
+        table = schema.requests
+        query = sa.select(table).where(table.c.search_id == search_id).order_by(table.c.id)
+        if still_open:
+            query = query.where(table.c.handled.is_(None))
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).all()
+        return [RequestRow(**_aware(row._mapping)) for row in rows]
+
+    def handle_request(self, number: int) -> None:
+        """Note that a request was acted on, or has become pointless."""
+        table = schema.requests
+        with self._engine.begin() as connection:
+            connection.execute(table.update().where(table.c.id == number).values(handled=datetime.now(UTC)))
 
     # measurements
 

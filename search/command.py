@@ -22,6 +22,7 @@ from results.store import Store
 from search import catalog
 from search.driver import run_session
 from search.experiment import Experiment
+from search.heartbeat import Heartbeat
 from search.live import LiveView
 from search.matching import show as show_matchings
 from search.prepare import (
@@ -106,7 +107,8 @@ def search(asked: Asked, console: Console) -> None:
             console.print(f"Search {prepared.search_id} has ended: all its {session.planned} trials have run. "
                           "Add some with --trials or, to a comparison, --seeds.", highlight=False)  # fmt: skip
         else:
-            _train(session, prepared, resources, asked, console)
+            with Heartbeat(store, prepared.search_id):
+                _train(session, prepared, resources, asked, console)
     _show_results(prepared.search_id, asked.storage, prepared.folder, console)
 
 
@@ -202,6 +204,11 @@ def _resources(asked: Asked, experiment: Experiment, former: Mapping[str, Any] |
 
 def _train(session: Session, prepared: Prepared, resources: Resources, asked: Asked, console: Console) -> None:
     experiment = prepared.experiment
+    session.on_note = lambda sentence: console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    session.heed()
+    if session.done:  # Ray would start for nothing
+        _say_how_it_stands(session, session.close(), asked.storage, console)
+        return
     _announce(session, prepared, resources, console)
 
     def on_ray(url: str | None) -> None:
@@ -230,14 +237,26 @@ def _train(session: Session, prepared: Prepared, resources: Resources, asked: As
             soft_wrap=True,
         )
         raise typer.Exit(EXIT_INTERRUPTED) from None
-    if status != "ended":
-        console.print(
-            f"Time is up. Go on with\n  {_command('search.run', asked.storage)} --resume {prepared.search_id}",
-            highlight=False,
-            soft_wrap=True,
-        )
-    elif session.planned < experiment.trials and not experiment.is_comparison:
+    _say_how_it_stands(session, status, asked.storage, console)
+    if status == "ended" and session.planned < experiment.trials and not experiment.is_comparison:
         console.print(f"The space has only {session.planned} different variants; all were tried.", highlight=False)
+
+
+def _say_how_it_stands(session: Session, status: str, storage: str, console: Console) -> None:
+    """Why an unfinished search ends here, and how it goes on."""
+    if status == "ended":
+        return
+    resume = f"{_command('search.run', storage)} --resume {session.search_id}"
+    why = {
+        "paused": "Paused as asked. Go on with",
+        "stopped": "Stopped as asked. Its trials have ended; train those that are still to come with",
+    }.get(status, "Time is up. Go on with")
+    if status == "paused" and session.requested.ending is None:
+        one, *others = session.paused
+        also = f" (and {len(others)} more)" if others else ""
+        why = f"All that is left is paused: {one}{also}. Take it up, then go on, with"
+        resume = f"{_command('search.control', storage)} {one} resume\n  {resume}"
+    console.print(f"{why}\n  {resume}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _announce(session: Session, prepared: Prepared, resources: Resources, console: Console) -> None:

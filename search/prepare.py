@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from arch_space.cost import price
 from arch_space.model import ModelConfig
@@ -18,6 +15,7 @@ from results.ids import make_run_folder, runs_folder
 from results.store import Store
 from search import catalog
 from search.experiment import Experiment, comparison_plan
+from search.heartbeat import driver_process, refuse_second_driver
 from search.matching import Matching, solve
 from search.resources import Resources
 from search.sampler import Sampler
@@ -315,27 +313,4 @@ def driver_provenance(resources: Resources) -> dict[str, Any]:
     import torch
 
     device = torch.device("cuda" if resources.gpus_per_trial else "cpu")
-    process = psutil.Process()
-    return {
-        **fingerprint(device, resources.threads),
-        "driver_pid": os.getpid(),
-        "driver_started": process.create_time(),
-    }
-
-
-def refuse_second_driver(row: Any) -> None:
-    """Raises InputError while the process that drives a search lives on this host."""
-    import platform
-
-    provenance = row.provenance
-    if row.status != "running" or provenance.get("hostname") != platform.node():
-        return
-    pid = provenance.get("driver_pid")
-    if pid == os.getpid():
-        return
-    try:
-        started = psutil.Process(pid).create_time()
-    except (psutil.NoSuchProcess, TypeError):
-        return
-    if abs(started - provenance.get("driver_started", 0)) < 1:
-        raise InputError(f"Search {row.id} is being driven by process {pid} on this host; stop that one first.")
+    return {**fingerprint(device, resources.threads), **driver_process()}
