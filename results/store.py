@@ -170,6 +170,26 @@ class Store:
         if not done.rowcount:
             raise InputError(f"Unknown search {search_id!r}.")
 
+    def beat(self, search_id: str) -> None:
+        """Note that the driver of a search lives; nothing where the search does not run any more."""
+        table = schema.searches
+        own = sa.and_(table.c.id == search_id, table.c.status == "running")
+        with self._engine.begin() as connection:
+            connection.execute(table.update().where(own).values(heartbeat=datetime.now(UTC)))
+
+    def claim_search(self, search_id: str, heartbeat: datetime | None, **columns: Any) -> bool:
+        """Set columns and a new heartbeat, unless the heartbeat is another one by now; whether it was done.
+
+        Of two processes that both found a search without a living driver, one gets it.
+        """
+        table = schema.searches
+        same = table.c.heartbeat.is_(None) if heartbeat is None else table.c.heartbeat == heartbeat
+        with self._engine.begin() as connection:
+            done = connection.execute(
+                table.update().where(table.c.id == search_id, same).values(**columns, heartbeat=datetime.now(UTC))
+            )
+        return bool(done.rowcount)
+
     # trials
 
     def add_trial(

@@ -47,7 +47,7 @@ class Heartbeat:
     def _run(self) -> None:
         while True:
             with suppress(DBAPIError, OSError):  # locked, away or full: the driver itself will find out and say so
-                self._store.update_search(self._search_id, heartbeat=datetime.now(UTC))
+                self._store.beat(self._search_id)
             if self._over.wait(self._seconds):
                 return
 
@@ -66,7 +66,7 @@ def living_driver(row: SearchRow, now: datetime | None = None) -> str | None:
         return None
     provenance = row.provenance
     host = provenance.get("hostname")
-    if host is not None and host != platform.node():
+    if host not in (None, platform.node()):
         age = heartbeat_age(row, now)
         if age is None or age >= STALE_SECONDS:
             return None
@@ -88,11 +88,11 @@ def heartbeat_age(row: SearchRow, now: datetime | None = None) -> float | None:
 
 def refuse_second_driver(row: SearchRow, now: datetime | None = None) -> None:
     """Raises InputError while the process that drives a search lives, here or elsewhere."""
-    driver = living_driver(row, now)
-    if driver is None or row.provenance.get("driver_pid") == os.getpid():
+    driver, here = living_driver(row, now), row.provenance.get("hostname") in (None, platform.node())
+    if driver is None or (here and row.provenance.get("driver_pid") == os.getpid()):
         return
     way_out = "stop that one first"
-    if row.provenance.get("hostname") != platform.node():
+    if not here:
         wait = STALE_SECONDS - (heartbeat_age(row, now) or 0)
         way_out = f"stop that one first, or wait {wait:.0f} s without a sign of life if it is dead"
     raise InputError(f"Search {row.id} is being driven by {driver}; {way_out}.")

@@ -250,12 +250,15 @@ def prepare_resume(
     folder = runs_folder(store.url) / search_id
     make_run_folder(folder)
     settings = settings_of(row.settings["source"], experiment, resources, header, startup, variants, matchings)
-    store.update_search(
+    claimed = store.claim_search(
         search_id,
+        row.heartbeat,
         status="running",
         settings={**row.settings, **settings},
         provenance={**row.provenance, **driver_provenance(resources)},
     )
+    if not claimed:
+        raise InputError(f"Another process has just taken up {search_id}; stop that one first.")
     return Prepared(
         search_id=search_id,
         experiment=experiment,
