@@ -31,6 +31,7 @@ from search.prepare import (
     Prepared,
     check_keys,
     check_new,
+    data_name,
     experiment_of,
     prepare_new,
     prepare_resume,
@@ -42,6 +43,8 @@ from search.schedulers import degenerate, in_words
 from search.session import Session
 from search.timing import Timing
 from search.timing_run import print_preview, refuse_options, run_timing
+from search.warm_start import warm_started
+from trainer.dataset import read_header
 from trainer.resolve import discover_variants
 
 DEFAULT_EXPERIMENT = "quickstart"
@@ -65,6 +68,8 @@ class Asked:
     tags: tuple[str, ...]
     variants: tuple[str, ...]
     dashboard: bool
+    warm_start: tuple[str, ...] = ()
+    train_again: bool | None = None
 
 
 def search(asked: Asked, console: Console) -> None:
@@ -83,7 +88,7 @@ def search(asked: Asked, console: Console) -> None:
         else:
             run_timing(found, asked.storage, console)
         return
-    new = _checked(asked, found) if found is not None else None  # what is refused leaves no database behind
+    new = _checked(asked, found, console) if found is not None else None  # what is refused leaves no database behind
     if asked.preview and new is not None:
         with Store.open(asked.storage) as store:
             preview(store, new, asked.variants, console)
@@ -135,13 +140,35 @@ def _options(asked: Asked) -> dict[str, object]:
     return {spelled.get(name, "--" + name.replace("_", "-")): value for name, value in values.items()}
 
 
-def _checked(asked: Asked, found: Experiment) -> Checked:
+def _checked(asked: Asked, found: Experiment, console: Console) -> Checked:
     source = _source(asked)
     experiment = asked.overrides.apply(found)
     resources = _resources(asked, experiment)
+    if asked.warm_start:
+        experiment = _warm_started(asked, experiment, resources, console)
+    elif asked.train_again:
+        raise InputError("--train-again is of the variants that --warm-start SEARCH knows, so it needs that.")
     if source.endswith(".py"):
         source = str(Path(source).resolve())
     return check_new(source, experiment, resources)
+
+
+def _warm_started(asked: Asked, experiment: Experiment, resources: Resources, console: Console) -> Experiment:
+    with Store.open(asked.storage, create=False) as store:
+        warm, misfits = warm_started(
+            store,
+            replace(experiment, train_known=bool(asked.train_again)),
+            asked.warm_start,
+            read_header(data_name(experiment)),
+            on_gpu=resources.gpus_per_trial > 0,
+        )
+    also = f"; {misfits} more do not fit its space" if misfits else ""
+    console.print(
+        f"Warm start: the sampler knows {len(warm.known)} results of {', '.join(dict.fromkeys(asked.warm_start))}{also}.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return warm
 
 
 def _start(store: Store, asked: Asked, new: Checked) -> tuple[Prepared, Resources]:
@@ -167,6 +194,8 @@ def _resume(store: Store, asked: Asked, console: Console) -> tuple[Prepared, Res
         ("--objective", given.objectives),
         ("--pooled-rungs", given.pooled_rungs),
         ("--set", given.fixed or None),
+        ("--warm-start", asked.warm_start or None),
+        ("--train-again", asked.train_again or None),
     ):
         if value is not None:
             raise InputError(f"A resumed search keeps its rules, so {option} cannot change; start a new search.")
@@ -289,6 +318,8 @@ def _notes(session: Session, resources: Resources) -> Iterator[str]:
         )
     if not experiment.is_comparison and (limit := limits(experiment.sampler)) is not None:
         yield limit
+    if experiment.known and experiment.sampler not in ("tpe", "gp", "TPESampler", "GPSampler"):
+        yield f"Note: {experiment.sampler} learns nothing from results that it has not asked for; tpe and gp do."
     if len(experiment.objectives) > 1 and scheduler != "none":
         yield (
             f"Note: {scheduler} stops trials by accuracy alone, so it may stop a small variant that belongs to the front; "

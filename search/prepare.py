@@ -16,6 +16,7 @@ from results.store import Store
 from search import catalog
 from search.experiment import Experiment, comparison_plan
 from search.heartbeat import driver_process, refuse_second_driver
+from search.known import Known
 from search.matching import Matching, solve
 from search.resources import Resources
 from search.sampler import Sampler
@@ -218,6 +219,8 @@ def experiment_of(settings: Mapping[str, Any], name: str) -> Experiment:
         sampler=settings["sampler"],
         objectives=tuple(settings.get("objectives", ["val_acc"])),  # absent before there were two
         search_seed=settings["search_seed"],
+        known=tuple(Known.from_plain(plain) for plain in settings.get("known", [])),  # absent before warm starts
+        train_known=settings.get("train_known", False),
     )
 
 
@@ -298,6 +301,8 @@ def settings_of(
         "sampler": experiment.sampler,
         "objectives": list(experiment.objectives),
         "search_seed": experiment.search_seed,
+        "known": [known.to_plain() for known in experiment.known],
+        "train_known": experiment.train_known,
         "startup_trials": startup_trials,
         "concurrency": resources.concurrency,
         "cpus_per_trial": resources.cpus_per_trial,
