@@ -70,6 +70,7 @@ class Asked:
     dashboard: bool
     warm_start: tuple[str, ...] = ()
     train_again: bool | None = None
+    accept_changes: bool | None = None
 
 
 def search(asked: Asked, console: Console) -> None:
@@ -78,6 +79,8 @@ def search(asked: Asked, console: Console) -> None:
         raise InputError(
             f"Give an experiment or --resume, not both; --resume {asked.resume} knows its experiment already."
         )
+    if asked.accept_changes and asked.resume is None:
+        raise InputError("--accept-changes is of a search that goes on, so it needs --resume SEARCH.")
     if asked.preview and asked.resume is not None:
         raise InputError(f"--preview is of a new search, so it does not go with --resume {asked.resume}.")
     found = _found(asked)
@@ -209,7 +212,9 @@ def _resume(store: Store, asked: Asked, console: Console) -> tuple[Prepared, Res
             f"but got {given.trials}."
         )
     resources = _resources(asked, experiment, row.settings.get("wishes"))
-    prepared = prepare_resume(store, row.id, experiment, resources, variants=variants)
+    prepared = prepare_resume(
+        store, row.id, experiment, resources, variants=variants, accept_changes=bool(asked.accept_changes)
+    )
     if asked.note or asked.tags:
         notes = "\n".join(filter(None, (row.notes, asked.note)))
         store.update_search(row.id, notes=notes, tags=[*row.tags, *(tag for tag in asked.tags if tag not in row.tags)])

@@ -14,6 +14,7 @@ from results.errors import InputError
 from results.ids import make_run_folder, runs_folder
 from results.store import Store
 from search import catalog
+from search.changes import refused_changes, require_accepted, variant_hashes, with_changes
 from search.experiment import Experiment, comparison_plan
 from search.heartbeat import driver_process, refuse_second_driver
 from search.known import Known
@@ -173,7 +174,7 @@ def prepare_new(store: Store, new: Checked, *, notes: str, tags: Sequence[str], 
         new.experiment.name,
         new.experiment.question,
         settings_of(new.source, new.experiment, new.resources, new.header, new.startup_trials, variants, new.matchings),
-        driver_provenance(new.resources),
+        driver_provenance(new.resources, variants),
         notes=notes,
         tags=list(tags),
         before_commit=lambda name: make_run_folder(runs / name),
@@ -225,30 +226,30 @@ def experiment_of(settings: Mapping[str, Any], name: str) -> Experiment:
 
 
 def prepare_resume(
-    store: Store, search_id: str, experiment: Experiment, resources: Resources, *, variants: Sequence[str]
+    store: Store,
+    search_id: str,
+    experiment: Experiment,
+    resources: Resources,
+    *,
+    variants: Sequence[str],
+    accept_changes: bool = False,
 ) -> Prepared:
-    """Check that a stored search may go on here, and note that this process now drives it.
+    """Check that a stored search may go on here, and note that this process now drives it, and what has changed.
 
     Raises:
-        InputError: another driver lives; the data have changed or are damaged; the space no longer holds the trials.
+        InputError: another driver lives; the data are damaged; without `accept_changes`: the data or the model's code have
+            changed, or the space no longer holds the trials.
     """
     row = store.search(search_id)
     refuse_second_driver(row)
     header = read_header(data_name(experiment))
-    recorded = row.settings["data_checksum"]
-    if header.checksum != recorded:
-        raise InputError(
-            f"The data set {header.name!r} has changed since {search_id} began (checksum {header.checksum[:12]}, "
-            f"recorded {recorded[:12]}): put the old file back, or start a new search."
-        )
     startup = row.settings["startup_trials"]
     known = [Matching.from_plain(plain) for plain in row.settings.get("match") or []]
     experiment, matchings = solve(experiment, header, on_gpu=resources.gpus_per_trial > 0, known=known)
     check_trials(experiment, startup, header, on_gpu=resources.gpus_per_trial > 0)
-    if not experiment.is_comparison:
-        sampler = Sampler(experiment, startup)
-        for trial in store.trials(search_id):
-            sampler.recall(trial.number, trial.config)
+    present = driver_provenance(resources, variants)
+    refused = refused_changes(store, row, experiment, startup, header, present)
+    require_accepted(row, refused, accepted=accept_changes)
     load_dataset(data_name(experiment))  # for its checksum
     folder = runs_folder(store.url) / search_id
     make_run_folder(folder)
@@ -258,7 +259,7 @@ def prepare_resume(
         row.heartbeat,
         status="running",
         settings={**row.settings, **settings},
-        provenance={**row.provenance, **driver_provenance(resources)},
+        provenance={**row.provenance, **present, "changes": with_changes(row, settings, present, refused)},
     )
     if not claimed:
         raise InputError(f"Another process has just taken up {search_id}; stop that one first.")
@@ -316,9 +317,9 @@ def settings_of(
     }
 
 
-def driver_provenance(resources: Resources) -> dict[str, Any]:
+def driver_provenance(resources: Resources, variants: Sequence[str]) -> dict[str, Any]:
     """Code and machine of the driver, and which process it is, so that a second one can be refused."""
     import torch
 
     device = torch.device("cuda" if resources.gpus_per_trial else "cpu")
-    return {**fingerprint(device, resources.threads), **driver_process()}
+    return {**fingerprint(device, resources.threads), **driver_process(), "variant_hashes": variant_hashes(variants)}

@@ -86,6 +86,10 @@ def main(
         bool, typer.Option("--train-again", help="With --warm-start: known variants may be trained again.")
     ] = False,
     resume: Annotated[str | None, typer.Option(metavar="SEARCH", help="Go on with a search.")] = None,
+    accept_changes: Annotated[
+        bool,
+        typer.Option("--accept-changes", help="With --resume: though the space, the data or the model's code changed."),
+    ] = False,
     preview: Annotated[
         bool, typer.Option("--preview", help="Estimate time, GPU-hours and memory; start no search.")
     ] = False,
@@ -136,6 +140,7 @@ def main(
         dashboard=dashboard,
         warm_start=tuple(warm_start or ()),
         train_again=train_again or None,
+        accept_changes=accept_changes or None,
     )
     command.search(asked, console)
 

@@ -144,6 +144,7 @@ class Sampler:
             flat = self._compose(trial)
         changed = _differing(trial, config)
         if changed:
+            self._tell(trial, TrialState.FAIL)
             raise InputError(
                 f"The space of {self._experiment.name!r} has changed since trial {number} was sampled "
                 f"({', '.join(changed)}); give the changed experiment another name and start a new search."
@@ -156,25 +157,32 @@ class Sampler:
 
         Returns:
             Whether it is there exactly. Not so where a sampler, asked again, asked for something else, as one of another
-            version of Optuna may; then it knows the trials, and goes on from there.
-        Raises:
-            InputError: the space no longer asks for what a trial holds.
+            version of Optuna may; then it knows the trials, and goes on from there. Nor where the space has changed (which
+            a resume accepts only when told): then it knows those trials that the space still holds.
         """
+        exact = True
         if self._memoryless:
             for each in past:
-                self.recall(each.number, each.config)
+                exact = self._takes(each) and exact
                 self._hear(each)
-            return True
-        exact = True
+            return exact
         asks = [(each.asked, 0, each) for each in past]
         ends = [(each.ended, 1, each) for each in past if each.ended is not None]
         for _, is_end, each in sorted(asks + ends, key=lambda event: (event[0], event[1], event[2].number)):
             if is_end:
                 self._hear(each)
             elif not self._asks_again(each):
-                self.recall(each.number, each.config)
+                self._takes(each)
                 exact = False
         return exact
+
+    def _takes(self, past: Past) -> bool:
+        """Recall a trial; whether it is a point of the space. If not, the study does without it."""
+        try:
+            self.recall(past.number, past.config)
+        except InputError:
+            return False
+        return True
 
     def _asks_again(self, past: Past) -> bool:
         """Ask for a trial of the past; whether that gave what it gave then. If not, it is as if nobody had asked."""
@@ -196,7 +204,7 @@ class Sampler:
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """An intermediate value of a running trial. Optuna takes none where there are two objectives."""
-        if len(self._experiment.objectives) == 1:
+        if len(self._experiment.objectives) == 1 and number in self._running:
             self._running[number].report(value, epoch)
 
     def tell(self, number: int, status: str, values: Sequence[float | None]) -> None:

@@ -92,9 +92,7 @@ def test_a_known_variant_is_not_trained_again_unless_asked_for(store, begin, war
     assert sorted({*widths[0], *widths[1]}) == [8, 16, 32, 64]
 
 
-@pytest.mark.parametrize(
-    "settings", [{}, {"sampler": "nsgaii"}, {"objectives": ("val_acc", "macs")}, {"sampler": "gp"}]
-)
+@pytest.mark.parametrize("settings", [{}, {"sampler": "nsgaii"}, {"objectives": ("val_acc", "macs")}])
 def test_a_warm_started_search_killed_at_any_report_asks_as_one_that_lived(
     store, begin, warm, header, tmp_path, settings
 ):
