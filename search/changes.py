@@ -81,8 +81,8 @@ def require_accepted(row: SearchRow, refused: Refused, *, accepted: bool) -> Non
     """Raises InputError where something is refused that nobody accepted."""
     if refused.sentences and not accepted:
         raise InputError(
-            f"{' '.join(refused.sentences)} Put back what was there, start a new search, or go on with {row.id} all the same with "
-            "--accept-changes, which is recorded."
+            f"{' '.join(refused.sentences)} Put back what was there, start a new search, or go on with {row.id} all the "
+            "same with --accept-changes, which is recorded."
         )
 
 
