@@ -314,6 +314,7 @@ def test_the_command_asks_from_another_process_and_exits_with_2_after_bad_input(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(500)
 def test_a_real_search_pauses_a_trial_and_then_itself_and_goes_on(place):
     search = place.start("search.run", "pairs.py", "--concurrency", "1")
     search.wait_for(r"pairs-1\.1 .*epoch 3/40")
