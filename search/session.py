@@ -94,8 +94,9 @@ class Session:
         self.broken: OSError | None = None
         """What made it impossible to go on, such as a full disk."""
         self._live: set[str] = set()
-        self._waiting: list[int] = []
-        """A heap of the numbers of trials that have neither ended nor a worker."""
+        self._waiting: list[tuple[bool, int]] = []
+        """A heap of the trials that have neither ended nor a worker, by their numbers; those that a killed driver was
+        training come first, as if it had not been killed."""
         self._ids: dict[int, str] = {}
         self._exhausted = False
         self.requested = Requested(store, search_id)
@@ -109,7 +110,7 @@ class Session:
         if len(self._live) >= self.concurrency or self._winding_up:
             return None
         if self._waiting:
-            row: TrialRow | None = self.trials[self._ids[heapq.heappop(self._waiting)]]
+            row: TrialRow | None = self.trials[self._ids[heapq.heappop(self._waiting)[1]]]
         else:
             row = self._new_trial()
         if row is None:
@@ -271,15 +272,13 @@ class Session:
             if row.status != "paused":
                 self._update(trial_id, status="paused")
                 self.release(trial_id)
-                if row.number in self._waiting:
-                    self._waiting.remove(row.number)
-                    heapq.heapify(self._waiting)
+                self._wait_no_more(row)
                 self.on_note(f"{trial_id}: paused as asked, after epoch {row.epochs}.")
             self.requested.done(trial_id)
         elif asked == "resume":
             if row.status == "paused":
                 self._update(trial_id, status="interrupted")
-                heapq.heappush(self._waiting, row.number)
+                heapq.heappush(self._waiting, _turn(row))
                 self.on_note(f"{trial_id}: goes on as asked, after epoch {row.epochs}.")
             self.requested.done(trial_id)
 
@@ -287,14 +286,16 @@ class Session:
         """To the sampler, such a trial is one that a scheduler stopped."""
         self._update(row.id, status="stopped", cause=STOPPED_AS_ASKED, ended=datetime.now(UTC))
         self.release(row.id)
-        if row.number in self._waiting:
-            self._waiting.remove(row.number)
-            heapq.heapify(self._waiting)
+        self._wait_no_more(row)
         if self.sampler is not None:
             self.sampler.tell(row.number, "stopped", self._objectives(row))
         checkpoint.remove_resume_files(Path(row.provenance["folder"]))
         self.requested.done(row.id)
         self.on_note(f"{row.id}: stopped as asked, after epoch {row.epochs}.")
+
+    def _wait_no_more(self, row: TrialRow) -> None:
+        self._waiting = [turn for turn in self._waiting if turn[1] != row.number]
+        heapq.heapify(self._waiting)
 
     # workers that go
 
@@ -313,7 +314,7 @@ class Session:
         self._live.discard(trial_id)
         row = self.trials[trial_id]
         if row.status not in ENDED and row.status != "paused":
-            heapq.heappush(self._waiting, row.number)
+            heapq.heappush(self._waiting, _turn(row))
 
     def close(self) -> str:
         """Mark what is unfinished as interrupted and say how the search stands.
@@ -395,7 +396,7 @@ class Session:
         rows = self.store.trials(self.search_id)
         self.trials = {row.id: row for row in rows}
         self._ids = {row.number: row.id for row in rows}
-        self._waiting = [row.number for row in rows if row.status not in (*ENDED, "paused")]  # in order, so a heap
+        self._waiting = sorted(_turn(row) for row in rows if row.status not in (*ENDED, "paused"))
         curves = self.store.curves(self.search_id)
         judge_again(
             self.scheduler,
@@ -415,6 +416,10 @@ class Session:
         for row in rows:
             if row.status in ENDED:  # killed between the commit of an end and the removal of its files
                 checkpoint.remove_resume_files(Path(row.provenance["folder"]))
+
+
+def _turn(row: TrialRow) -> tuple[bool, int]:
+    return row.status != "running", row.number
 
 
 def _identity(config: Any) -> tuple[tuple[str, Any], ...]:

@@ -111,7 +111,7 @@ def test_a_stopped_trial_has_ended_and_is_pruned_for_the_sampler(store, begin):
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsgaii"])
 def test_a_search_killed_at_every_report_does_what_was_asked_as_one_that_lived(store, begin, sampler):
-    """Trial 2 is stopped, trial 3 paused, each in its second epoch, and 3 resumed when a later trial comes to its end."""
+    """Trial 2 is stopped, trial 3 paused, each in its second epoch, and 3 resumed in the middle of a later one."""
     experiment = replace(SEARCH, sampler=sampler, scheduler="median", trials=9)
     stories = []
     for kill in (False, True):
@@ -123,7 +123,7 @@ def test_a_search_killed_at_every_report_does_what_was_asked_as_one_that_lived(s
                 epoch += 1
                 if (number, epoch) in ((2, 2), (3, 2)):
                     ask(store, assignment.trial_id, "stop" if number == 2 else "pause")
-                if number >= 5 and epoch == 9 and session.paused:
+                if number >= 5 and epoch == 4 and session.paused:
                     ask(store, session.paused[0], "resume")
                 stop = session.report(assignment.trial_id, report_of(assignment.flat, epoch), {})
                 if kill:
