@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from results.decided import Rule
 from results.errors import InputError
 from results.ids import variant_hash
-from results.rows import DecisionRow, EpochRow, SearchRow, TrialRow
-from results.store import ENDED, Store
+from results.rows import DecisionRow, EpochRow, RequestRow, SearchRow, TrialRow
+from results.store import ENDED, STOPPED_AS_ASKED, Store
 
 BY_ITSELF = frozenset({"finished", "plateau", "diverged"})
 """Ends that a trial reports itself; the scheduler is not asked then."""
@@ -37,6 +37,7 @@ class _History:
     trials: list[TrialRow]
     epochs: dict[str, list[EpochRow]]
     decisions: list[DecisionRow]
+    requests: list[RequestRow]
     by_id: dict[str, TrialRow] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -57,7 +58,8 @@ def audit(store: Store, search_id: str) -> list[Check]:
             f"{search_id} ran under {search.settings['scheduler']!r}, a scheduler unknown to this version."
         )
     trials = store.trials(search_id)
-    history = _History(search, trials, {row.id: store.epochs(row.id) for row in trials}, store.decisions(search_id))
+    history = _History(search, trials, {row.id: store.epochs(row.id) for row in trials}, store.decisions(search_id),
+                       store.requests(search_id))  # fmt: skip
     recorded = sum(len(rows) for rows in history.epochs.values())
     checks: list[tuple[str, int, Callable[[_History], Iterator[str]]]] = [
         ("trials are numbered 1 to n, and each row agrees with its own dictionary", len(trials), _numbers),
@@ -125,21 +127,25 @@ def _metrics(history: _History) -> Iterator[str]:
 
 def _statuses(history: _History) -> Iterator[str]:
     last = {decision.trial_id: decision for decision in history.decisions}
+    asked = {(request.trial_id, request.request) for request in history.requests}
     for trial in history.trials:
         horizon, rows = trial.config["epochs"], history.epochs[trial.id]
         broken = bool(rows) and (rows[-1].train_loss is None or rows[-1].val_loss is None)
         stopped = trial.id in last and last[trial.id].decision == "stop"
+        by_person = trial.status == "stopped" and trial.cause == STOPPED_AS_ASKED
+        by_rule = trial.status == "stopped" and not by_person
         for wrong, what in (
             (trial.status == "finished" and trial.epochs != horizon, f"at epoch {trial.epochs} of {horizon}"),
             (trial.status not in ("finished", "diverged") and trial.epochs >= horizon, "with all its epochs"),
             (trial.status == "plateau" and trial.config.get("patience") is None, "without patience"),
-            (trial.status in ("plateau", "stopped") and not rows, "without an epoch"),
+            ((trial.status == "plateau" or by_rule) and not rows, "without an epoch"),
+            (by_person and not {(None, "stop"), (trial.id, "stop")} & asked, "as asked, but nobody asked"),
             (trial.status == "pending" and bool(rows), "with epochs"),
             (
                 (trial.status == "diverged") != broken,
                 "and its last losses are " + ("not numbers" if broken else "numbers"),
             ),
-            ((trial.status == "stopped") != stopped, "and its last decision is " + ("stop" if stopped else "not stop")),
+            (by_rule != stopped, "and its last decision is " + ("stop" if stopped else "not stop")),
             (trial.status == "stopped" and stopped and last[trial.id].epoch != trial.epochs, "not at its last epoch"),
             (trial.status == "failed" and not trial.cause, "without a cause"),
             (
@@ -154,10 +160,10 @@ def _statuses(history: _History) -> Iterator[str]:
 def _search(history: _History) -> Iterator[str]:
     search, settings = history.search, history.search.settings
     states = Counter(trial.status for trial in history.trials)
-    if search.status == "ended" and any(status not in ENDED for status in states):
-        yield f"{search.id} is ended, but has trials that are {', '.join(sorted(set(states) - ENDED))}"
-    if search.status == "interrupted" and states["running"]:
-        yield f"{search.id} is interrupted, but has trials that are running"
+    if search.status in ("ended", "stopped") and any(status not in ENDED for status in states):
+        yield f"{search.id} is {search.status}, but has trials that are {', '.join(sorted(set(states) - ENDED))}"
+    if search.status in ("interrupted", "paused") and states["running"]:
+        yield f"{search.id} is {search.status}, but has trials that are running"
     planned = len(settings["grid"]) * len(settings["seeds"]) if settings["grid"] is not None else settings["trials"]
     if len(history.trials) > planned:
         yield f"{search.id} has {len(history.trials)} trials, but {planned} were planned"

@@ -53,6 +53,18 @@ class SearchRow:
     heartbeat: datetime | None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RequestRow:
+    """What was asked of a running search from another terminal: `stop`, `pause` or `resume`, of a trial or (none) of all."""
+
+    id: int
+    search_id: str
+    trial_id: str | None
+    request: str
+    created: datetime
+    handled: datetime | None
+
+
 UNKNOWN_SEED = -1
 """The seed of an imported trial whose file does not say it."""
 

@@ -62,7 +62,7 @@ def _print_head(frames: Frames, name: str, console: Console, *, screening: bool)
     until = f" to {ended:%Y-%m-%d %H:%M}" if search["status"] == "ended" and not missing(ended) else ""
     begun = f"{search['status']}, {search['created']:%Y-%m-%d %H:%M}{until} UTC"
     console.print(Text(f"{begun}; {len(trials)} trials: {states or 'none'}{label}"), soft_wrap=True)
-    if search["status"] == "interrupted":
+    if search["status"] in ("interrupted", "paused", "stopped"):
         console.print(
             f"Go on with: python -m search.run --resume {name}", highlight=False, markup=False, soft_wrap=True
         )

@@ -1,7 +1,7 @@
 """The store: searches, trials, epochs and decisions, committed before anything is acted on.
 
-Under a search one process, the driver, writes; any number may read meanwhile. Where the database is gone for a while, every
-method waits for it (`results.patience`).
+Under a search one process, the driver, writes; any number may read meanwhile, and ask the driver for something (`requests`).
+Where the database is gone for a while, every method waits for it (`results.patience`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from results.errors import InputError
 from results.ids import unknown, variant_hash
 from results.opening import open_engine, shown
 from results.patience import patient, patiently, to_stderr
-from results.rows import UNKNOWN_SEED, DecisionRow, EpochRow, SearchRow, TrialRow
+from results.rows import UNKNOWN_SEED, DecisionRow, EpochRow, RequestRow, SearchRow, TrialRow
 from results.statements import aware, finite, is_there, landed, last_metrics
 
 TRIAL_STATUSES = frozenset(
@@ -30,6 +30,8 @@ TRIAL_STATUSES = frozenset(
 )
 ENDED = frozenset({"finished", "plateau", "stopped", "diverged", "failed"})
 """Statuses after which a trial is never trained again."""
+STOPPED_AS_ASKED = "asked"
+"""The cause of a trial that a person stopped."""
 
 
 class Store:
@@ -79,6 +81,7 @@ class Store:
             "provenance": provenance,
             "notes": notes,
             "tags": list(tags),
+            "heartbeat": datetime.now(UTC),
         }
         return self._insert_search(experiment, values, lambda connection, search_id: before_commit(search_id))
 
@@ -181,6 +184,26 @@ class Store:
             )
         if not done.rowcount:
             raise InputError(f"Unknown search {search_id!r}.")
+
+    def beat(self, search_id: str) -> None:
+        """Note that the driver of a search lives; nothing where the search does not run any more."""
+        table = schema.searches
+        own = sa.and_(table.c.id == search_id, table.c.status == "running")
+        with self._engine.begin() as connection:
+            connection.execute(table.update().where(own).values(heartbeat=datetime.now(UTC)))
+
+    def claim_search(self, search_id: str, heartbeat: datetime | None, **columns: Any) -> bool:
+        """Set columns and a new heartbeat, unless the heartbeat is another one by now; whether it was done.
+
+        Of two processes that both found a search without a living driver, one gets it.
+        """
+        table = schema.searches
+        same = table.c.heartbeat.is_(None) if heartbeat is None else table.c.heartbeat == heartbeat
+        with self._engine.begin() as connection:
+            done = connection.execute(
+                table.update().where(table.c.id == search_id, same).values(**columns, heartbeat=datetime.now(UTC))
+            )
+        return bool(done.rowcount)
 
     # trials
 
@@ -338,6 +361,33 @@ class Store:
         return [
             DecisionRow(**{key: value for key, value in aware(row._mapping).items() if key != "id"}) for row in rows
         ]
+
+    # requests
+
+    @patient
+    def add_request(self, search_id: str, trial_id: str | None, request: str) -> None:
+        """Ask the driver of a search for something; of the whole search where no trial is named."""
+        values = {"search_id": search_id, "trial_id": trial_id, "request": request, "created": datetime.now(UTC)}
+        with self._engine.begin() as connection:
+            connection.execute(schema.requests.insert().values(**values))
+
+    @patient
+    def requests(self, search_id: str, *, still_open: bool = False) -> list[RequestRow]:
+        """What was asked of a search and its trials, oldest first; with `still_open` only what nobody has acted on."""
+        table = schema.requests
+        query = sa.select(table).where(table.c.search_id == search_id).order_by(table.c.id)
+        if still_open:
+            query = query.where(table.c.handled.is_(None))
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).all()
+        return [RequestRow(**aware(row._mapping)) for row in rows]
+
+    @patient
+    def handle_request(self, number: int) -> None:
+        """Note that a request was acted on, or has become pointless."""
+        table = schema.requests
+        with self._engine.begin() as connection:
+            connection.execute(table.update().where(table.c.id == number).values(handled=datetime.now(UTC)))
 
     # measurements
 

@@ -22,6 +22,7 @@ from results.store import Store
 from search import catalog
 from search.driver import run_session
 from search.experiment import Experiment
+from search.heartbeat import Heartbeat
 from search.live import LiveView
 from search.matching import show as show_matchings
 from search.prepare import (
@@ -30,6 +31,7 @@ from search.prepare import (
     Prepared,
     check_keys,
     check_new,
+    data_name,
     experiment_of,
     prepare_new,
     prepare_resume,
@@ -41,6 +43,8 @@ from search.schedulers import degenerate, in_words
 from search.session import Session
 from search.timing import Timing
 from search.timing_run import print_preview, refuse_options, run_timing
+from search.warm_start import warm_started
+from trainer.dataset import read_header
 from trainer.resolve import discover_variants
 
 DEFAULT_EXPERIMENT = "quickstart"
@@ -64,6 +68,9 @@ class Asked:
     tags: tuple[str, ...]
     variants: tuple[str, ...]
     dashboard: bool
+    warm_start: tuple[str, ...] = ()
+    train_again: bool | None = None
+    accept_changes: bool | None = None
 
 
 def search(asked: Asked, console: Console) -> None:
@@ -72,6 +79,8 @@ def search(asked: Asked, console: Console) -> None:
         raise InputError(
             f"Give an experiment or --resume, not both; --resume {asked.resume} knows its experiment already."
         )
+    if asked.accept_changes and asked.resume is None:
+        raise InputError("--accept-changes is of a search that goes on, so it needs --resume SEARCH.")
     if asked.preview and asked.resume is not None:
         raise InputError(f"--preview is of a new search, so it does not go with --resume {asked.resume}.")
     found = _found(asked)
@@ -82,7 +91,7 @@ def search(asked: Asked, console: Console) -> None:
         else:
             run_timing(found, asked.storage, console)
         return
-    new = _checked(asked, found) if found is not None else None  # what is refused leaves no database behind
+    new = _checked(asked, found, console) if found is not None else None  # what is refused leaves no database behind
     if asked.preview and new is not None:
         with Store.open(asked.storage) as store:
             preview(store, new, asked.variants, console)
@@ -106,7 +115,8 @@ def search(asked: Asked, console: Console) -> None:
             console.print(f"Search {prepared.search_id} has ended: all its {session.planned} trials have run. "
                           "Add some with --trials or, to a comparison, --seeds.", highlight=False)  # fmt: skip
         else:
-            _train(session, prepared, resources, asked, console)
+            with Heartbeat(store, prepared.search_id):
+                _train(session, prepared, resources, asked, console)
     _show_results(prepared.search_id, asked.storage, prepared.folder, console)
 
 
@@ -133,13 +143,35 @@ def _options(asked: Asked) -> dict[str, object]:
     return {spelled.get(name, "--" + name.replace("_", "-")): value for name, value in values.items()}
 
 
-def _checked(asked: Asked, found: Experiment) -> Checked:
+def _checked(asked: Asked, found: Experiment, console: Console) -> Checked:
     source = _source(asked)
     experiment = asked.overrides.apply(found)
     resources = _resources(asked, experiment)
+    if asked.warm_start:
+        experiment = _warm_started(asked, experiment, resources, console)
+    elif asked.train_again:
+        raise InputError("--train-again is of the variants that --warm-start SEARCH knows, so it needs that.")
     if source.endswith(".py"):
         source = str(Path(source).resolve())
     return check_new(source, experiment, resources)
+
+
+def _warm_started(asked: Asked, experiment: Experiment, resources: Resources, console: Console) -> Experiment:
+    with Store.open(asked.storage, create=False) as store:
+        warm, misfits = warm_started(
+            store,
+            replace(experiment, train_known=bool(asked.train_again)),
+            asked.warm_start,
+            read_header(data_name(experiment)),
+            on_gpu=resources.gpus_per_trial > 0,
+        )
+    also = f"; {misfits} more do not fit its space" if misfits else ""
+    console.print(
+        f"Warm start: the sampler knows {len(warm.known)} results of {', '.join(dict.fromkeys(asked.warm_start))}{also}.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return warm
 
 
 def _start(store: Store, asked: Asked, new: Checked) -> tuple[Prepared, Resources]:
@@ -165,6 +197,8 @@ def _resume(store: Store, asked: Asked, console: Console) -> tuple[Prepared, Res
         ("--objective", given.objectives),
         ("--pooled-rungs", given.pooled_rungs),
         ("--set", given.fixed or None),
+        ("--warm-start", asked.warm_start or None),
+        ("--train-again", asked.train_again or None),
     ):
         if value is not None:
             raise InputError(f"A resumed search keeps its rules, so {option} cannot change; start a new search.")
@@ -178,7 +212,9 @@ def _resume(store: Store, asked: Asked, console: Console) -> tuple[Prepared, Res
             f"but got {given.trials}."
         )
     resources = _resources(asked, experiment, row.settings.get("wishes"))
-    prepared = prepare_resume(store, row.id, experiment, resources, variants=variants)
+    prepared = prepare_resume(
+        store, row.id, experiment, resources, variants=variants, accept_changes=bool(asked.accept_changes)
+    )
     if asked.note or asked.tags:
         notes = "\n".join(filter(None, (row.notes, asked.note)))
         store.update_search(row.id, notes=notes, tags=[*row.tags, *(tag for tag in asked.tags if tag not in row.tags)])
@@ -202,6 +238,11 @@ def _resources(asked: Asked, experiment: Experiment, former: Mapping[str, Any] |
 
 def _train(session: Session, prepared: Prepared, resources: Resources, asked: Asked, console: Console) -> None:
     experiment = prepared.experiment
+    session.on_note = lambda sentence: console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    session.heed()
+    if session.done:  # Ray would start for nothing
+        _say_how_it_stands(session, session.close(), asked.storage, console)
+        return
     _announce(session, prepared, resources, console)
 
     def on_ray(url: str | None) -> None:
@@ -230,14 +271,26 @@ def _train(session: Session, prepared: Prepared, resources: Resources, asked: As
             soft_wrap=True,
         )
         raise typer.Exit(EXIT_INTERRUPTED) from None
-    if status != "ended":
-        console.print(
-            f"Time is up. Go on with\n  {_command('search.run', asked.storage)} --resume {prepared.search_id}",
-            highlight=False,
-            soft_wrap=True,
-        )
-    elif session.planned < experiment.trials and not experiment.is_comparison:
+    _say_how_it_stands(session, status, asked.storage, console)
+    if status == "ended" and session.planned < experiment.trials and not experiment.is_comparison:
         console.print(f"The space has only {session.planned} different variants; all were tried.", highlight=False)
+
+
+def _say_how_it_stands(session: Session, status: str, storage: str, console: Console) -> None:
+    """Why an unfinished search ends here, and how it goes on."""
+    if status == "ended":
+        return
+    resume = f"{_command('search.run', storage)} --resume {session.search_id}"
+    why = {
+        "paused": "Paused as asked. Go on with",
+        "stopped": "Stopped as asked. Its trials have ended; train those that are still to come with",
+    }.get(status, "Time is up. Go on with")
+    if status == "paused" and session.requested.ending is None:
+        one, *others = session.paused
+        also = f" (and {len(others)} more)" if others else ""
+        why = f"All that is left is paused: {one}{also}. Take it up, then go on, with"
+        resume = f"{_command('search.control', storage)} {one} resume\n  {resume}"
+    console.print(f"{why}\n  {resume}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _announce(session: Session, prepared: Prepared, resources: Resources, console: Console) -> None:
@@ -270,6 +323,8 @@ def _notes(session: Session, resources: Resources) -> Iterator[str]:
         )
     if not experiment.is_comparison and (limit := limits(experiment.sampler)) is not None:
         yield limit
+    if experiment.known and experiment.sampler not in ("tpe", "gp", "TPESampler", "GPSampler"):
+        yield f"Note: {experiment.sampler} learns nothing from results that it has not asked for; tpe and gp do."
     if len(experiment.objectives) > 1 and scheduler != "none":
         yield (
             f"Note: {scheduler} stops trials by accuracy alone, so it may stop a small variant that belongs to the front; "

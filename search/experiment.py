@@ -20,6 +20,7 @@ from typing import Any
 from arch_space.flat import FieldError, convert
 from arch_space.space import Scope
 from results.errors import InputError
+from search.known import Known
 from search.match import Match
 from search.schedulers import SCHEDULERS, build_scheduler
 from search.verdict import Scheduler
@@ -72,6 +73,10 @@ class Experiment:
     """Trials at once; none = one for each GPU, or half of the CPU cores and at least 2."""
     threads: int | None = None
     """CPU threads of one trial; none = its share of the cores."""
+    known: tuple[Known, ...] = ()
+    """Results of earlier searches, for the sampler of a search."""
+    train_known: bool = False
+    """Whether a variant that is known may be trained again."""
     name: str = ""
     question: str = ""
 

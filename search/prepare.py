@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from arch_space.cost import price
 from arch_space.model import ModelConfig
@@ -17,7 +14,10 @@ from results.errors import InputError
 from results.ids import make_run_folder, runs_folder
 from results.store import Store
 from search import catalog
+from search.changes import refused_changes, require_accepted, variant_hashes, with_changes
 from search.experiment import Experiment, comparison_plan
+from search.heartbeat import driver_process, refuse_second_driver
+from search.known import Known
 from search.matching import Matching, solve
 from search.resources import Resources
 from search.sampler import Sampler
@@ -174,7 +174,7 @@ def prepare_new(store: Store, new: Checked, *, notes: str, tags: Sequence[str], 
         new.experiment.name,
         new.experiment.question,
         settings_of(new.source, new.experiment, new.resources, new.header, new.startup_trials, variants, new.matchings),
-        driver_provenance(new.resources),
+        driver_provenance(new.resources, variants),
         notes=notes,
         tags=list(tags),
         before_commit=lambda name: make_run_folder(runs / name),
@@ -220,44 +220,49 @@ def experiment_of(settings: Mapping[str, Any], name: str) -> Experiment:
         sampler=settings["sampler"],
         objectives=tuple(settings.get("objectives", ["val_acc"])),  # absent before there were two
         search_seed=settings["search_seed"],
+        known=tuple(Known.from_plain(plain) for plain in settings.get("known", [])),  # absent before warm starts
+        train_known=settings.get("train_known", False),
     )
 
 
 def prepare_resume(
-    store: Store, search_id: str, experiment: Experiment, resources: Resources, *, variants: Sequence[str]
+    store: Store,
+    search_id: str,
+    experiment: Experiment,
+    resources: Resources,
+    *,
+    variants: Sequence[str],
+    accept_changes: bool = False,
 ) -> Prepared:
-    """Check that a stored search may go on here, and note that this process now drives it.
+    """Check that a stored search may go on here, and note that this process now drives it, and what has changed.
 
     Raises:
-        InputError: another driver lives; the data have changed or are damaged; the space no longer holds the trials.
+        InputError: another driver lives; the data are damaged; without `accept_changes`: the data or the model's code have
+            changed, or the space no longer holds the trials.
     """
     row = store.search(search_id)
     refuse_second_driver(row)
     header = read_header(data_name(experiment))
-    recorded = row.settings["data_checksum"]
-    if header.checksum != recorded:
-        raise InputError(
-            f"The data set {header.name!r} has changed since {search_id} began (checksum {header.checksum[:12]}, "
-            f"recorded {recorded[:12]}): put the old file back, or start a new search."
-        )
     startup = row.settings["startup_trials"]
     known = [Matching.from_plain(plain) for plain in row.settings.get("match") or []]
     experiment, matchings = solve(experiment, header, on_gpu=resources.gpus_per_trial > 0, known=known)
     check_trials(experiment, startup, header, on_gpu=resources.gpus_per_trial > 0)
-    if not experiment.is_comparison:
-        sampler = Sampler(experiment, startup)
-        for trial in store.trials(search_id):
-            sampler.recall(trial.number, trial.config)
+    present = driver_provenance(resources, variants)
+    refused = refused_changes(store, row, experiment, startup, header, present)
+    require_accepted(row, refused, accepted=accept_changes)
     load_dataset(data_name(experiment))  # for its checksum
     folder = runs_folder(store.url) / search_id
     make_run_folder(folder)
     settings = settings_of(row.settings["source"], experiment, resources, header, startup, variants, matchings)
-    store.update_search(
+    claimed = store.claim_search(
         search_id,
+        row.heartbeat,
         status="running",
         settings={**row.settings, **settings},
-        provenance={**row.provenance, **driver_provenance(resources)},
+        provenance={**row.provenance, **present, "changes": with_changes(row, settings, present, refused)},
     )
+    if not claimed:
+        raise InputError(f"Another process has just taken up {search_id}; stop that one first.")
     return Prepared(
         search_id=search_id,
         experiment=experiment,
@@ -297,6 +302,8 @@ def settings_of(
         "sampler": experiment.sampler,
         "objectives": list(experiment.objectives),
         "search_seed": experiment.search_seed,
+        "known": [known.to_plain() for known in experiment.known],
+        "train_known": experiment.train_known,
         "startup_trials": startup_trials,
         "concurrency": resources.concurrency,
         "cpus_per_trial": resources.cpus_per_trial,
@@ -310,32 +317,9 @@ def settings_of(
     }
 
 
-def driver_provenance(resources: Resources) -> dict[str, Any]:
+def driver_provenance(resources: Resources, variants: Sequence[str]) -> dict[str, Any]:
     """Code and machine of the driver, and which process it is, so that a second one can be refused."""
     import torch
 
     device = torch.device("cuda" if resources.gpus_per_trial else "cpu")
-    process = psutil.Process()
-    return {
-        **fingerprint(device, resources.threads),
-        "driver_pid": os.getpid(),
-        "driver_started": process.create_time(),
-    }
-
-
-def refuse_second_driver(row: Any) -> None:
-    """Raises InputError while the process that drives a search lives on this host."""
-    import platform
-
-    provenance = row.provenance
-    if row.status != "running" or provenance.get("hostname") != platform.node():
-        return
-    pid = provenance.get("driver_pid")
-    if pid == os.getpid():
-        return
-    try:
-        started = psutil.Process(pid).create_time()
-    except (psutil.NoSuchProcess, TypeError):
-        return
-    if abs(started - provenance.get("driver_started", 0)) < 1:
-        raise InputError(f"Search {row.id} is being driven by process {pid} on this host; stop that one first.")
+    return {**fingerprint(device, resources.threads), **driver_process(), "variant_hashes": variant_hashes(variants)}

@@ -75,7 +75,21 @@ def main(
     variants: Annotated[
         list[str] | None, typer.Option(help="A file or folder of feed-forward kinds of your own; repeatable.")
     ] = None,
+    warm_start: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SEARCH",
+            help="Tell the sampler what an earlier search found; its variants are not trained again. Repeatable.",
+        ),
+    ] = None,
+    train_again: Annotated[
+        bool, typer.Option("--train-again", help="With --warm-start: known variants may be trained again.")
+    ] = False,
     resume: Annotated[str | None, typer.Option(metavar="SEARCH", help="Go on with a search.")] = None,
+    accept_changes: Annotated[
+        bool,
+        typer.Option("--accept-changes", help="With --resume: though the space, the data or the model's code changed."),
+    ] = False,
     preview: Annotated[
         bool, typer.Option("--preview", help="Estimate time, GPU-hours and memory; start no search.")
     ] = False,
@@ -124,6 +138,9 @@ def main(
         tags=tuple(tag or ()),
         variants=absolute_paths(variants or ()),
         dashboard=dashboard,
+        warm_start=tuple(warm_start or ()),
+        train_again=train_again or None,
+        accept_changes=accept_changes or None,
     )
     command.search(asked, console)
 

@@ -24,6 +24,7 @@ from optuna.trial import TrialState
 from results.errors import InputError
 from search.catalog import said
 from search.experiment import Experiment, compose
+from search.known import Known
 from search.samplers import GRID_POINTS, MEMORYLESS, build_sampler
 from search.space import StudyScope
 from trainer.config import Flat, FlatValue
@@ -78,6 +79,8 @@ class Sampler:
         self.study = optuna.create_study(directions=directions, sampler=self._own)
         self._running: dict[int, optuna.Trial] = {}
         self._variants: set[tuple[tuple[str, FlatValue], ...]] = set()
+        for known in experiment.known:
+            self._know(known)
 
     def ask(self, number: int) -> Flat | None:
         """The flat dictionary of trial `number`; none where the space has no variant left that was not tried."""
@@ -93,6 +96,41 @@ class Sampler:
             self._tell(trial, TrialState.FAIL)  # known already; samplers pass over failures
         return None
 
+    def place(self, config: Mapping[str, FlatValue]) -> tuple[optuna.trial.FixedTrial, Flat] | None:
+        """A complete dictionary as a point of the space, and what the space makes of it; none where it is no point of it."""
+        trial = optuna.trial.FixedTrial({key: value for key, value in config.items() if value is not None})
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of a value outside its range
+                flat = self._compose(trial)
+        except InputError:  # it asks for a key that is not there, or offers other choices
+            return None
+        return None if _differing(trial, config) else (trial, flat)
+
+    def _know(self, known: Known) -> None:
+        """Add an earlier search's result to the study.
+
+        Raises:
+            InputError: it is no point of the space, which was another one when the search began.
+        """
+        found = self.place(known.config)
+        if found is None:
+            raise InputError(
+                f"The space of {self._experiment.name!r} has changed since it was warm-started: {known.trial} is no point "
+                "of it any more; give the changed experiment another name and start a new search."
+            )
+        trial, flat = found
+        self.study.add_trial(
+            optuna.trial.create_trial(
+                state=TrialState.COMPLETE,
+                params=trial.params,
+                distributions=trial.distributions,
+                values=list(known.values),
+            )
+        )
+        if not self._experiment.train_known:
+            self._variants.add(tuple(sorted(flat.items())))
+
     def recall(self, number: int, config: Mapping[str, FlatValue]) -> None:
         """Take in a trial of the store as if it had just been asked for. Call in the order of numbers.
 
@@ -106,6 +144,7 @@ class Sampler:
             flat = self._compose(trial)
         changed = _differing(trial, config)
         if changed:
+            self._tell(trial, TrialState.FAIL)
             raise InputError(
                 f"The space of {self._experiment.name!r} has changed since trial {number} was sampled "
                 f"({', '.join(changed)}); give the changed experiment another name and start a new search."
@@ -118,25 +157,32 @@ class Sampler:
 
         Returns:
             Whether it is there exactly. Not so where a sampler, asked again, asked for something else, as one of another
-            version of Optuna may; then it knows the trials, and goes on from there.
-        Raises:
-            InputError: the space no longer asks for what a trial holds.
+            version of Optuna may; then it knows the trials, and goes on from there. Nor where the space has changed (which
+            a resume accepts only when told): then it knows those trials that the space still holds.
         """
+        exact = True
         if self._memoryless:
             for each in past:
-                self.recall(each.number, each.config)
+                exact = self._takes(each) and exact
                 self._hear(each)
-            return True
-        exact = True
+            return exact
         asks = [(each.asked, 0, each) for each in past]
         ends = [(each.ended, 1, each) for each in past if each.ended is not None]
         for _, is_end, each in sorted(asks + ends, key=lambda event: (event[0], event[1], event[2].number)):
             if is_end:
                 self._hear(each)
             elif not self._asks_again(each):
-                self.recall(each.number, each.config)
+                self._takes(each)
                 exact = False
         return exact
+
+    def _takes(self, past: Past) -> bool:
+        """Recall a trial; whether it is a point of the space. If not, the study does without it."""
+        try:
+            self.recall(past.number, past.config)
+        except InputError:
+            return False
+        return True
 
     def _asks_again(self, past: Past) -> bool:
         """Ask for a trial of the past; whether that gave what it gave then. If not, it is as if nobody had asked."""
@@ -158,7 +204,7 @@ class Sampler:
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """An intermediate value of a running trial. Optuna takes none where there are two objectives."""
-        if len(self._experiment.objectives) == 1:
+        if len(self._experiment.objectives) == 1 and number in self._running:
             self._running[number].report(value, epoch)
 
     def tell(self, number: int, status: str, values: Sequence[float | None]) -> None:
@@ -224,7 +270,7 @@ class Sampler:
         return dict(sorted(words.items()))
 
 
-def _differing(trial: optuna.Trial, config: Mapping[str, FlatValue]) -> list[str]:
+def _differing(trial: optuna.trial.BaseTrial, config: Mapping[str, FlatValue]) -> list[str]:
     """The keys that a trial was asked for and that are not in `config`, or not with that value, or out of their range."""
     return sorted(
         key

@@ -18,8 +18,9 @@ from typing import Any
 
 from arch_space.cost import price
 from results.rows import DecisionRow, TrialRow
-from results.store import ENDED, Store
+from results.store import ENDED, STOPPED_AS_ASKED, Store
 from search.experiment import Experiment, comparison_plan
+from search.requested import Requested
 from search.sampler import Past, Sampler, Suggester
 from search.schedulers import judge_again
 from search.verdict import NOT_JUDGED, Entrant, Verdict
@@ -93,20 +94,23 @@ class Session:
         self.broken: OSError | None = None
         """What made it impossible to go on, such as a full disk."""
         self._live: set[str] = set()
-        self._waiting: list[int] = []
-        """A heap of the numbers of trials that have neither ended nor a worker."""
+        self._waiting: list[tuple[bool, int]] = []
+        """A heap of the trials that have neither ended nor a worker, by their numbers; those that a killed driver was
+        training come first, as if it had not been killed."""
         self._ids: dict[int, str] = {}
         self._exhausted = False
+        self.requested = Requested(store, search_id)
         self._take_up()
 
     # what to train next
 
     def next_trial(self) -> Assignment | None:
         """The next trial for a free slot; none where all slots are taken, or nothing is left (see `done`)."""
-        if len(self._live) >= self.concurrency or self.out_of_time:
+        self.heed()
+        if len(self._live) >= self.concurrency or self._winding_up:
             return None
         if self._waiting:
-            row: TrialRow | None = self.trials[self._ids[heapq.heappop(self._waiting)]]
+            row: TrialRow | None = self.trials[self._ids[heapq.heappop(self._waiting)[1]]]
         else:
             row = self._new_trial()
         if row is None:
@@ -124,10 +128,17 @@ class Session:
 
     @property
     def done(self) -> bool:
-        """Whether no trial will be given out any more (some may still run)."""
-        if self.out_of_time:
-            return True
-        return not self._waiting and not self._has_new
+        """Whether no trial will be given out any more. While one runs, it may be paused and asked for again."""
+        return self._winding_up or not (self._waiting or self._has_new or self._live)
+
+    @property
+    def paused(self) -> list[str]:
+        """The trials that were paused one by one, and wait until they are asked for."""
+        return [row.id for row in self.trials.values() if row.status == "paused"]
+
+    @property
+    def _winding_up(self) -> bool:
+        return self.out_of_time or self.requested.ending is not None
 
     @property
     def out_of_time(self) -> bool:
@@ -202,8 +213,9 @@ class Session:
         A report of an epoch that the store has, or of a trial that has ended (a worker which was cut off and came
         back), changes nothing.
         """
+        self.heed()
         row = self.trials[trial_id]
-        if row.status in ENDED:
+        if row.status in ENDED or row.status == "paused":
             return True
         if report.row.epoch <= row.epochs:
             return False
@@ -220,7 +232,9 @@ class Session:
             self.release(trial_id)
             checkpoint.remove_resume_files(Path(row.provenance["folder"]))
         self.on_event(trial_id, report, verdict)
-        return status in ENDED or self.out_of_time
+        if status not in ENDED:
+            self._act(trial_id)
+        return self.trials[trial_id].status != "running" or self._winding_up
 
     def fail(self, trial_id: str, cause: str) -> None:
         """A trial that will not go on: its worker died too often, or its code raised."""
@@ -233,6 +247,57 @@ class Session:
             self.sampler.tell(row.number, "failed", self._objectives(row))
         checkpoint.remove_resume_files(Path(row.provenance["folder"]))
         self.on_event(trial_id, None, None)
+
+    # what was asked from another terminal
+
+    def heed(self) -> None:
+        """Look for requests, and act on those that need not wait for a trial to end its epoch."""
+        for trial_id in self.requested.look(self.trials):
+            if trial_id not in self._live or self.requested.of(trial_id) == "resume":
+                self._act(trial_id)
+        if self.requested.ending == "stop":
+            for row in list(self.trials.values()):
+                if row.status not in ENDED and row.id not in self._live:
+                    self._stop_as_asked(row)
+
+    def _act(self, trial_id: str) -> None:
+        """Do with a trial what was asked last, if anything: it has no worker, or has just reported."""
+        row = self.trials[trial_id]
+        asked = "stop" if self.requested.ending == "stop" else self.requested.of(trial_id)
+        if row.status in ENDED:
+            self.requested.done(trial_id)
+        elif asked == "stop":
+            self._stop_as_asked(row)
+        elif asked == "pause":
+            if row.status != "paused":
+                self._update(trial_id, status="paused")
+                self.release(trial_id)
+                self._wait_no_more(row)
+                self.on_note(f"{trial_id}: paused as asked, after epoch {row.epochs}.")
+            self.requested.done(trial_id)
+        elif asked == "resume":
+            if row.status == "paused":
+                self._update(trial_id, status="interrupted")
+                heapq.heappush(self._waiting, _turn(row))
+                self.on_note(f"{trial_id}: goes on as asked, after epoch {row.epochs}.")
+            self.requested.done(trial_id)
+
+    def _stop_as_asked(self, row: TrialRow) -> None:
+        """To the sampler, such a trial is one that a scheduler stopped."""
+        self._update(row.id, status="stopped", cause=STOPPED_AS_ASKED, ended=datetime.now(UTC))
+        self.release(row.id)
+        self._wait_no_more(row)
+        if self.sampler is not None:
+            self.sampler.tell(row.number, "stopped", self._objectives(row))
+        checkpoint.remove_resume_files(Path(row.provenance["folder"]))
+        self.requested.done(row.id)
+        self.on_note(f"{row.id}: stopped as asked, after epoch {row.epochs}.")
+
+    def _wait_no_more(self, row: TrialRow) -> None:
+        self._waiting = [turn for turn in self._waiting if turn[1] != row.number]
+        heapq.heapify(self._waiting)
+
+    # workers that go
 
     def lose(self, trial_id: str, how: str, *, retried: bool) -> None:
         """A worker is gone in the middle of a trial. Changes nothing: the store and the checkpoint have what it did."""
@@ -248,15 +313,28 @@ class Session:
         self._count_gpu_seconds()
         self._live.discard(trial_id)
         row = self.trials[trial_id]
-        if row.status not in ENDED:
-            heapq.heappush(self._waiting, row.number)
+        if row.status not in ENDED and row.status != "paused":
+            heapq.heappush(self._waiting, _turn(row))
 
     def close(self) -> str:
-        """Mark what is unfinished as interrupted and say how the search stands: `ended` or `interrupted`."""
+        """Mark what is unfinished as interrupted and say how the search stands.
+
+        `ended`; `stopped` or `paused` as asked, or `paused` because all that is left are trials that were paused one by
+        one; else `interrupted`.
+        """
         for row in list(self.trials.values()):
             if row.status == "running":
                 self._update(row.id, status="interrupted")
-        status = "ended" if self.complete else "interrupted"
+        unfinished = [row for row in self.trials.values() if row.status not in ENDED]
+        status = "interrupted"
+        if self.complete:
+            status = "ended"
+        elif self.requested.ending == "stop" and not unfinished:
+            status = "stopped"
+        elif self.requested.ending == "pause" or (unfinished and not self._waiting and not self._has_new
+                                                  and all(row.status == "paused" for row in unfinished)):  # fmt: skip
+            status = "paused"
+        self.requested.end()
         self.store.update_search(self.search_id, status=status)
         return status
 
@@ -318,7 +396,7 @@ class Session:
         rows = self.store.trials(self.search_id)
         self.trials = {row.id: row for row in rows}
         self._ids = {row.number: row.id for row in rows}
-        self._waiting = [row.number for row in rows if row.status not in ENDED]  # in order, so a heap
+        self._waiting = sorted(_turn(row) for row in rows if row.status not in (*ENDED, "paused"))
         curves = self.store.curves(self.search_id)
         judge_again(
             self.scheduler,
@@ -338,6 +416,10 @@ class Session:
         for row in rows:
             if row.status in ENDED:  # killed between the commit of an end and the removal of its files
                 checkpoint.remove_resume_files(Path(row.provenance["folder"]))
+
+
+def _turn(row: TrialRow) -> tuple[bool, int]:
+    return row.status != "running", row.number
 
 
 def _identity(config: Any) -> tuple[tuple[str, Any], ...]:

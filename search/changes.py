@@ -1,0 +1,106 @@
+"""What is not as it was when a search was last driven: what a resume refuses unless told, and what it only records."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from results.errors import InputError
+from results.rows import SearchRow
+from results.store import Store
+from search.experiment import Experiment
+from search.sampler import Sampler
+from trainer.dataset import Header
+from trainer.fingerprint import differences
+
+RECORDED = ("trials", "seeds", "concurrency", "cpus_per_trial", "gpus_per_trial", "threads", "data_checksum")
+"""Settings of which a change is recorded."""
+
+
+def variant_hashes(paths: Sequence[str]) -> dict[str, str]:
+    """For each file or folder of feed-forward kinds outside the package, sha256 over its Python files."""
+    hashes = {}
+    for path in paths:
+        digest, place = hashlib.sha256(), Path(path)
+        for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+        hashes[path] = digest.hexdigest()[:16]
+    return hashes
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What a resume refuses unless told."""
+
+    sentences: list[str]
+    """One for each change."""
+    outside: int
+    """Once it is accepted, of the first so many trials nobody asks again whether the space holds them."""
+
+
+def refused_changes(
+    store: Store,
+    row: SearchRow,
+    experiment: Experiment,
+    startup_trials: int,
+    header: Header,
+    present: Mapping[str, Any],
+) -> Refused:
+    """What would make the trials to come another experiment than those before."""
+    found = []
+    recorded = row.settings["data_checksum"]
+    if header.checksum != recorded:
+        found.append(
+            f"The data set {header.name!r} has changed since {row.id} began (checksum {header.checksum[:12]}, "
+            f"recorded {recorded[:12]})."
+        )
+    files = {"arch_space/ or trainer/": (row.provenance.get("source_hash"), present["source_hash"])}
+    for path, before in row.provenance.get("variant_hashes", {}).items():
+        files[path] = (before, present["variant_hashes"].get(path))
+    for what, (before, now) in files.items():
+        if before is not None and before != now:
+            found.append(f"The code of the model has changed since {row.id} began ({what}: {before} -> {now}).")
+    outside = max((change["outside"] for change in row.provenance.get("changes", [])), default=0)
+    if not experiment.is_comparison:
+        sampler, trials = Sampler(experiment, startup_trials), store.trials(row.id)
+        for trial in trials[outside:]:
+            try:
+                sampler.recall(trial.number, trial.config)
+            except InputError as error:
+                found.append(str(error).partition("; ")[0] + ".")
+                outside = len(trials)
+                break
+    return Refused(found, outside)
+
+
+def require_accepted(row: SearchRow, refused: Refused, *, accepted: bool) -> None:
+    """Raises InputError where something is refused that nobody accepted."""
+    if refused.sentences and not accepted:
+        raise InputError(
+            f"{' '.join(refused.sentences)} Put back what was there, start a new search, or go on with {row.id} all the "
+            "same with --accept-changes, which is recorded."
+        )
+
+
+def with_changes(
+    row: SearchRow, settings: Mapping[str, Any], present: Mapping[str, Any], refused: Refused
+) -> list[dict[str, Any]]:
+    """The provenance's list of changes, one entry longer where anything is different from when the search last ran."""
+    former: list[dict[str, Any]] = row.provenance.get("changes", [])
+    changed = [
+        f"{name}: {row.settings.get(name)} -> {settings.get(name)}"
+        for name in RECORDED
+        if row.settings.get(name) != settings.get(name)
+    ]
+    known = {line.partition(":")[0] for line in changed}
+    changed += [line for line in differences(row.provenance, dict(present)) if line.partition(":")[0] not in known]
+    if row.provenance.get("hostname") != present.get("hostname"):
+        changed.append(f"hostname: {row.provenance.get('hostname')} -> {present.get('hostname')}")
+    if not changed and not refused.sentences:
+        return former
+    entry = {"at": datetime.now(UTC).isoformat(), "changed": changed, "accepted": refused.sentences}
+    return [*former, {**entry, "outside": refused.outside}]
