@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
@@ -18,6 +19,8 @@ from results.frames import Frames
 from results.table import COMPLETE, Table, variants
 from results.text import missing, percent, plain, short
 
+SILENT_SECONDS = 120
+"""Without a heartbeat, which comes every few seconds, after which a driver is said to be gone."""
 NARROW = 95
 """Columns of a terminal below which cells stand closer."""
 
@@ -62,7 +65,12 @@ def _print_head(frames: Frames, name: str, console: Console, *, screening: bool)
     until = f" to {ended:%Y-%m-%d %H:%M}" if search["status"] == "ended" and not missing(ended) else ""
     begun = f"{search['status']}, {search['created']:%Y-%m-%d %H:%M}{until} UTC"
     console.print(Text(f"{begun}; {len(trials)} trials: {states or 'none'}{label}"), soft_wrap=True)
-    if search["status"] in ("interrupted", "paused", "stopped"):
+    silent = _silent_seconds(search)
+    if silent > SILENT_SECONDS:
+        console.print(
+            f"Its driver has given no sign of life for {silent / 60:,.0f} minutes.", highlight=False, soft_wrap=True
+        )
+    if silent > SILENT_SECONDS or search["status"] in ("interrupted", "paused", "stopped"):
         console.print(
             f"Go on with: python -m search.run --resume {name}", highlight=False, markup=False, soft_wrap=True
         )
@@ -70,6 +78,13 @@ def _print_head(frames: Frames, name: str, console: Console, *, screening: bool)
         if search[column]:
             value = ", ".join(search[column]) if column == "tags" else search[column]
             console.print(Text(f"{column}: {plain(value)}", style="italic"))
+
+
+def _silent_seconds(search: Mapping[str, Any]) -> float:
+    """Since the last heartbeat of the driver of a search that counts as running; 0 where nothing is known."""
+    if search["status"] != "running" or missing(search["heartbeat"]):
+        return 0.0
+    return (datetime.now(UTC) - pd.Timestamp(search["heartbeat"])).total_seconds()
 
 
 def _rich(table: Table, width: int) -> RichTable:

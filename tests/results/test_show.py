@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -245,3 +246,17 @@ def test_the_front_of_two_objectives_is_a_column_of_its_own(tmp_path):
     assert marked == {"1": True, "2": True, "3": False}
     rows = as_plain(load(storage), variants(load(storage), both))["variants"]
     assert [row["front"] for row in rows] == [True, True, False]
+
+
+def test_a_search_whose_driver_fell_silent_says_how_to_go_on(tmp_path):
+    with new_store(tmp_path) as store:
+        name = search(store)
+        trial(store, name, [0.5], status="running")
+        url = store.url
+        shown = CliRunner().invoke(show.app, [name, "--storage", url]).output
+        assert "no sign of life" not in shown
+        long_ago = datetime.now(UTC) - timedelta(minutes=9)
+        store.update_search(name, heartbeat=long_ago)
+        shown = CliRunner().invoke(show.app, [name, "--storage", url]).output
+    assert "no sign of life for 9 minutes" in shown
+    assert f"--resume {name}" in shown
