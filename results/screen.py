@@ -46,7 +46,7 @@ def print_table(frames: Frames, table: Table, console: Console) -> None:
 
 def _print_head(frames: Frames, name: str, console: Console, *, screening: bool) -> None:
     search = frames.search(name)
-    trials = frames.trials_of(name)
+    trials = frames.trials[frames.trials["search_id"] == name]
     counts = Counter(trials["status"]) if len(trials) else Counter()
     states = ", ".join(f"{count} {status}" for status, count in counts.most_common())
     console.print(Text(f"{name}: {plain(search['question'])}", style="bold"))
@@ -98,7 +98,7 @@ def print_searches(frames: Frames, searches: pd.DataFrame, console: Console) -> 
     for name in ("search", "created", "status", "trials", "best val %", "question"):
         result.add_column(name, justify="right" if name in ("trials", "best val %") else "left")
     for row in searches.to_dict("records"):
-        trials = frames.trials[frames.trials["search_id"] == row["id"]]
+        trials = frames.trials_of(row["id"])
         best = trials.loc[trials["status"].isin(COMPLETE), "val_acc"].max() if len(trials) else math.nan
         texts = (row["id"], f"{row['created']:%Y-%m-%d %H:%M}", row["status"], len(trials), percent(best))
         result.add_row(*(Text(plain(value)) for value in (*texts, row["question"])))
