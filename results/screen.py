@@ -73,7 +73,9 @@ def _rich(table: Table, width: int) -> RichTable:
     names = columns(table)
     seconds = next(name for name in names if name in ("GPU s", "wall s"))
     # what one can do without, first things first; a second search or group takes a column more
-    wider = 15 * sum(name in names for name in ("search", "group")) + 15 * ({"val %", "test-best %"} <= set(names))
+    wider = 15 * sum(name in names for name in ("search", "group", "searched %")) + 15 * (
+        {"val %", "test-best %"} <= set(names)
+    )
     needs = {"MACs": 130 if table.is_comparison else 120, "best %": 115, seconds: 108, "neurons": 98, "seeds": 90}
     for name, least in {**needs, "epochs": 78, "test %": 68, "params": 60}.items():
         if name in names and width < least + wider and (name != "seeds" or not table.is_comparison):
