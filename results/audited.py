@@ -158,7 +158,9 @@ def _search(history: _History) -> Iterator[str]:
         yield f"{search.id} is ended, but has trials that are {', '.join(sorted(set(states) - ENDED))}"
     if search.status == "interrupted" and states["running"]:
         yield f"{search.id} is interrupted, but has trials that are running"
-    planned = len(settings["grid"]) * len(settings["seeds"]) if settings["grid"] is not None else settings["trials"]
+    planned = settings["trials"]
+    if settings["grid"] is not None:
+        planned = len(settings["grid"]) * (len(settings["seeds"]) + len(settings.get("tune_lr") or ()))
     if len(history.trials) > planned:
         yield f"{search.id} has {len(history.trials)} trials, but {planned} were planned"
     if search.status == "ended" and settings["grid"] is not None and len(history.trials) < planned:

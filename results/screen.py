@@ -100,8 +100,9 @@ def print_searches(frames: Frames, searches: pd.DataFrame, console: Console) -> 
     for name in ("search", "created", "status", "trials", "best val %", "question"):
         result.add_column(name, justify="right" if name in ("trials", "best val %") else "left")
     for row in searches.to_dict("records"):
+        count = int((frames.trials["search_id"] == row["id"]).sum())
         trials = frames.trials_of(row["id"])
         best = trials.loc[trials["status"].isin(COMPLETE), "val_acc"].max() if len(trials) else math.nan
-        texts = (row["id"], f"{row['created']:%Y-%m-%d %H:%M}", row["status"], len(trials), percent(best))
+        texts = (row["id"], f"{row['created']:%Y-%m-%d %H:%M}", row["status"], count, percent(best))
         result.add_row(*(Text(plain(value)) for value in (*texts, row["question"])))
     console.print(result)

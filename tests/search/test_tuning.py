@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from results.arms import pairs_of
+from results.audited import audit
 from results.errors import InputError
+from results.foresight import spread_before
 from results.frames import load
 from results.store import Store
 from results.table import variants
@@ -52,6 +55,7 @@ def test_every_variant_tries_the_same_number_of_rates_before_its_seeds_and_takes
     rows = store.trials(search_id)
     tuning, counted = rows[:12], rows[12:]
     assert {row.seed for row in tuning} == {TUNING_SEED}
+    assert not [violation for check in audit(store, search_id) for violation in check.violations]
     rates = [(row.config["ffn"], row.config["lr"]) for row in tuning if row.config.get("ffn.mlp.hidden") != 16]
     assert sorted(rates) == [("fff", 0.002), ("fff", 0.004), ("fff", 0.008), ("fff", 0.016),
                              ("mlp", 0.0005), ("mlp", 0.001), ("mlp", 0.002), ("mlp", 0.004)]  # fmt: skip
@@ -161,6 +165,18 @@ def test_the_table_counts_no_tuning_trial_and_says_what_tuning_took_and_where_it
     assert table.notes[1].startswith("The best rate of fff lr=0.002 depth=2 ")
     assert table.notes[1].endswith("is the smallest tried (0.002); a smaller one may be better.")
     assert not any("largest" in note for note in table.notes)
+
+
+def test_a_tuning_trial_is_no_side_of_a_comparison_and_no_measure_of_the_spread(store, header, tmp_path):
+    search_id = stored_search(store, TUNED, header)
+    run(lambda: session_of(store, search_id, TUNED, header, tmp_path))
+    tuning, *_, counted = store.trials(search_id)
+    with pytest.raises(InputError, match=f"{tuning.id} tuned a learning rate and is no measurement of its variant"):
+        pairs_of(load(store.url), [tuning.id, counted.id], None)
+    for row in store.trials(search_id):
+        store.update_trial(row.id, provenance={"data_checksum": header.checksum})
+    # two variants of two seeds each
+    assert spread_before(store, counted.config, header.checksum).freedom == 2
 
 
 def test_an_untuned_comparison_says_so(store, header, tmp_path):
