@@ -218,8 +218,6 @@ class Session:
                 self.sampler.report(row.number, report.row.epoch, value)
             if status in ENDED:
                 self.sampler.tell(row.number, status, self._objectives(self.trials[trial_id]))
-        elif status in ENDED:
-            self._plan.learn(self.trials[trial_id])
         if status in ENDED:
             self.release(trial_id)
             checkpoint.remove_resume_files(Path(row.provenance["folder"]))
@@ -235,8 +233,6 @@ class Session:
         self.release(trial_id)
         if self.sampler is not None:
             self.sampler.tell(row.number, "failed", self._objectives(row))
-        else:
-            self._plan.learn(self.trials[trial_id])
         checkpoint.remove_resume_files(Path(row.provenance["folder"]))
         self.on_event(trial_id, None, None)
 
@@ -306,7 +302,7 @@ class Session:
         if provenance:
             columns["provenance"] = provenance
         self.store.commit_report(row.id, report.row, decision, **columns)
-        self.trials[row.id] = self.store.trial(row.id)
+        self._read_again(row.id)
 
     def _cause(self, verdict: Verdict) -> str:
         if verdict.value is None or verdict.cutoff is None:
@@ -315,7 +311,13 @@ class Session:
 
     def _update(self, trial_id: str, **columns: Any) -> None:
         self.store.update_trial(trial_id, **columns)
-        self.trials[trial_id] = self.store.trial(trial_id)
+        self._read_again(trial_id)
+
+    def _read_again(self, trial_id: str) -> None:
+        """After every change of a trial; an end, whatever its reason, may let others of a comparison start."""
+        row = self.trials[trial_id] = self.store.trial(trial_id)
+        if self.sampler is None and row.status in ENDED:
+            self._plan.learn(row)
 
     # after any crash
 
