@@ -9,13 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from results.cells import keys_text
 from results.errors import InputError
 from results.frames import Frames
 from results.ids import unknown
 from results.protocol import IMPORTED, with_protocol
 from results.table import COMPLETE, Table, measured, variants
-from results.text import plain
+from results.text import keys_text, plain
+from results.tuned import LR_TUNING
 
 _HASH = re.compile(r"[0-9a-f]{4,10}")
 
@@ -93,6 +93,10 @@ def _arm(frames: Frames, name: str, search: str | None) -> Arm:
     trials = frames.trials
     row = trials[trials["id"] == name]
     if len(row):
+        if LR_TUNING in (row["provenance"].iloc[0] or {}):
+            raise InputError(
+                f"{name} tuned a learning rate and is no measurement of its variant; name a trial that counts."
+            )
         table = variants(frames, str(row["search_id"].iloc[0]), everything=True)
         arm = _of_variant(frames, table, str(row["variant"].iloc[0]), name)
         return replace(arm, trial=name, named=row[row["status"].isin(COMPLETE)])

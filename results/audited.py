@@ -164,7 +164,9 @@ def _search(history: _History) -> Iterator[str]:
         yield f"{search.id} is {search.status}, but has trials that are {', '.join(sorted(set(states) - ENDED))}"
     if search.status in ("interrupted", "paused") and states["running"]:
         yield f"{search.id} is {search.status}, but has trials that are running"
-    planned = len(settings["grid"]) * len(settings["seeds"]) if settings["grid"] is not None else settings["trials"]
+    planned = settings["trials"]
+    if settings["grid"] is not None:
+        planned = len(settings["grid"]) * (len(settings["seeds"]) + len(settings.get("tune_lr") or ()))
     if len(history.trials) > planned:
         yield f"{search.id} has {len(history.trials)} trials, but {planned} were planned"
     if search.status == "ended" and settings["grid"] is not None and len(history.trials) < planned:

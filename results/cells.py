@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+from results.confirmed import SEARCHED
 from results.table import Table
-from results.text import amount, missing, percent, plain, short
+from results.text import amount, keys_text, missing, percent, plain
 
 TEXT = ("search", "variant keys", "status")
 """Columns of words; the others are numbers."""
@@ -25,6 +27,8 @@ def columns(table: Table) -> list[str]:
         names.append("search")
     names += ["variant keys", "seeds"]
     if trained:
+        if SEARCHED in rows:
+            names.append("searched %")
         names.append("val %")
         if table.is_comparison:
             names.append("test %")
@@ -47,6 +51,7 @@ def cells(row: Mapping[Any, Any], table: Table, last_of_best: Mapping[int, int])
         "search": plain(row["search"]),
         "variant keys": plain(keys_text(row, table.telling)),
         "seeds": f"{row['seeds']}/{row['planned']}",
+        "searched %": percent(row.get(SEARCHED, math.nan)),
         "val %": _value(row),
         "test %": percent(row["test_acc"]),
         "best %": percent(row["best_val_acc"]),
@@ -90,17 +95,3 @@ def _seconds(row: Mapping[Any, Any], seconds: float) -> str:
 
 def _with_interval(value: float, half: float) -> str:
     return percent(value) if missing(half) else f"{percent(value)} ± {percent(half)}"
-
-
-def keys_text(row: Mapping[Any, Any], varying: list[str]) -> str:
-    """The keys that make a variant, shortened: `fff depth=3 trees=4 lr=0.0021`."""
-    words = []
-    for key in varying:
-        value = row.get(key)
-        if key == "seed" or missing(value):
-            continue
-        if key in ("ffn", "layout", "arch"):
-            words.append(short(value))
-        else:
-            words.append(f"{key.rpartition('.')[2]}={short(value)}")
-    return " ".join(words) or str(row["variant"])

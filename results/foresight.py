@@ -9,6 +9,7 @@ from results.protocol import PROTOCOL
 from results.remarks import Spread
 from results.statistics import detectable_difference
 from results.store import Store
+from results.tuned import LR_TUNING
 
 ASSUMED_DEVIATION = 0.005
 """Between seeds, where the store has no like trials: what cifar10deepspeed's runs of one variant show, 0.4 to 0.6 points."""
@@ -20,7 +21,8 @@ def spread_before(store: Store, config: Mapping[str, object], checksum: str) -> 
     found: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
     for search in store.searches():
         for trial in store.trials(search.id):
-            same = all(trial.config.get(key) == config.get(key) for key in PROTOCOL)
+            same = LR_TUNING not in trial.provenance  # a chosen rate's value looks better than it is
+            same = same and all(trial.config.get(key) == config.get(key) for key in PROTOCOL)
             same = same and trial.provenance.get("data_checksum") == checksum
             if same and trial.status in COMPLETE and trial.val_acc is not None:
                 found[search.id, trial.variant][trial.seed] = trial.val_acc

@@ -27,6 +27,7 @@ from results.errors import InputError
 from results.ids import unknown
 from results.rows import UNKNOWN_SEED, DecisionRow, EpochRow, SearchRow, TrialRow
 from results.store import Store
+from results.tuned import is_tuning
 
 # Missing in every row, these would otherwise come as objects that know no mean.
 NUMBERS = frozenset(
@@ -80,8 +81,11 @@ class Frames:
         return seen[-1]
 
     def trials_of(self, *search_ids: str) -> pd.DataFrame:
-        """The trials of one search or of several: the trials' own columns, and the keys that any of them has."""
-        trials = self.trials[self.trials["search_id"].isin(search_ids)]
+        """The trials of one search or of several that count: the trials' own columns, and the keys that any of them has.
+
+        Those that tuned a learning rate are in `trials` alone.
+        """
+        trials = self.trials[self.trials["search_id"].isin(search_ids) & ~is_tuning(self.trials)]
         absent = [name for name in trials.columns if name not in TRIAL_COLUMNS and trials[name].isna().all()]
         return trials.drop(columns=absent) if len(trials) else trials
 

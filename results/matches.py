@@ -11,6 +11,8 @@ from typing import Any
 
 import pandas as pd
 
+from results.tuned import given_variants
+
 MATCH = "match"
 """The column that says under which match a trial is ranked; one whose variant meets two matches stands in two groups."""
 
@@ -66,7 +68,7 @@ def by_match(trials: pd.DataFrame, settings: Mapping[str, Mapping[str, Any]]) ->
         own = trials[trials["search_id"] == search]
         rest = pd.Series(True, index=own.index)
         for match in values.get("match") or []:
-            members = own["variant"].isin([each["variant"] for each in match["variants"] if each["met"]])
+            members = given_variants(own).isin([each["variant"] for each in match["variants"] if each["met"]])
             parts.append(own[members].assign(**{MATCH: label(match)}))
             rest &= ~members
         parts.append(own[rest].assign(**{MATCH: ""}))

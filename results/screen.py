@@ -56,7 +56,7 @@ def print_table(frames: Frames, table: Table, console: Console) -> None:
 
 def _print_head(frames: Frames, name: str, console: Console, *, screening: bool) -> None:
     search = frames.search(name)
-    trials = frames.trials_of(name)
+    trials = frames.trials[frames.trials["search_id"] == name]
     counts = Counter(trials["status"]) if len(trials) else Counter()
     states = ", ".join(f"{count} {status}" for status, count in counts.most_common())
     console.print(Text(f"{name}: {plain(search['question'])}", style="bold"))
@@ -93,7 +93,9 @@ def _rich(table: Table, width: int) -> RichTable:
     names = columns(table)
     seconds = next(name for name in names if name in ("GPU s", "wall s"))
     # what one can do without, first things first; a second search or group takes a column more
-    wider = 15 * sum(name in names for name in ("search", "group")) + 15 * ({"val %", "test-best %"} <= set(names))
+    wider = 15 * sum(name in names for name in ("search", "group", "searched %")) + 15 * (
+        {"val %", "test-best %"} <= set(names)
+    )
     needs = {"MACs": 130 if table.is_comparison else 120, "best %": 115, seconds: 108, "neurons": 98, "seeds": 90}
     for name, least in {**needs, "epochs": 78, "test %": 68, "params": 60}.items():
         if name in names and width < least + wider and (name != "seeds" or not table.is_comparison):
@@ -129,8 +131,9 @@ def print_searches(frames: Frames, searches: pd.DataFrame, console: Console) -> 
     for name in ("search", "created", "status", "trials", "best val %", "question"):
         result.add_column(name, justify="right" if name in ("trials", "best val %") else "left")
     for row in searches.to_dict("records"):
-        trials = frames.trials[frames.trials["search_id"] == row["id"]]
+        count = int((frames.trials["search_id"] == row["id"]).sum())
+        trials = frames.trials_of(row["id"])
         best = trials.loc[trials["status"].isin(COMPLETE), "val_acc"].max() if len(trials) else math.nan
-        texts = (row["id"], f"{row['created']:%Y-%m-%d %H:%M}", row["status"], len(trials), percent(best))
+        texts = (row["id"], f"{row['created']:%Y-%m-%d %H:%M}", row["status"], count, percent(best))
         result.add_row(*(Text(plain(value)) for value in (*texts, row["question"])))
     console.print(result)

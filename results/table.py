@@ -19,6 +19,7 @@ from typing import Any
 
 import pandas as pd
 
+from results.confirmed import confirmed_notes, with_searched
 from results.frames import TRIAL_COLUMNS, Frames
 from results.front import cost_of, front
 from results.matches import MATCH, by_match
@@ -34,6 +35,7 @@ from results.protocol import (
 from results.remarks import Spread, is_screening, named_groups, remarks
 from results.statistics import against_best, t_interval
 from results.text import missing
+from results.tuned import given_variants, tuning_notes, untuned_notes
 
 COMPLETE = frozenset({"finished", "plateau"})
 """Statuses of a trial that ran to its end."""
@@ -51,9 +53,10 @@ class Table:
     """rank (missing where there is none), top (not distinguishable from the best of its group; missing where no seeds
     show a spread), p_best (the corrected p of that), group, search, variant, the keys that vary, seeds, planned, val_acc,
     interval (half the width of its 95 % t interval), deviation, best_val_acc, test_acc, imported (the format of the file
-    that the row came from), best_test_acc and best_test_interval (of imported rows), parameters, neurons_used, macs,
-    macs_conditional, epochs_run, gpu_seconds, wall_seconds, status; of a matched comparison match, too; of a search for
-    two objectives `front`."""
+    that the row came from), given (the hash of the variant before its rate was tuned, where it was), best_test_acc and
+    best_test_interval (of imported rows), parameters, neurons_used, macs, macs_conditional,
+    epochs_run, gpu_seconds, wall_seconds, status; of a matched comparison match, too; of a search for two objectives
+    `front`; of a confirmation `searched_val_acc`, what the search had found for the variant."""
     varying: list[str]
     """Keys of the trial's dictionary in which variants differ."""
     common: dict[str, Any]
@@ -113,7 +116,7 @@ def variants(frames: Frames, search: str | Sequence[str], *, everything: bool = 
         table = table.assign(group=[numbers[kind] for kind in kinds])
         spreads = {protocol: spread_of(trials, protocol) for protocol in dict.fromkeys(table["protocol"])}
         protocols = _protocols(table)
-        table = _ranked(table, spreads)
+        table = with_searched(_ranked(table, spreads), frames, settings)
         if (cost := cost_of(settings)) is not None:
             table = table.assign(front=front(table, cost))
     if not everything and len(table):
@@ -121,18 +124,52 @@ def variants(frames: Frames, search: str | Sequence[str], *, everything: bool = 
         halted = table.index[table["status"] == "stopped"]
         hidden = max(0, len(halted) - STOPPED_SHOWN)
         table = table.drop(index=halted[STOPPED_SHOWN:])
+    by_kind = {key: value for key in varying if (value := _shared_by_kind(trials, key)) is not None}
     return Table(
         rows=table,
         varying=varying,
         common=common,
-        by_kind={key: value for key in varying if (value := _shared_by_kind(trials, key)) is not None},
-        notes=remarks(table, trials, settings, spreads, is_comparison=is_comparison),
+        by_kind=by_kind,
+        notes=_notes(
+            frames,
+            table,
+            trials,
+            spreads,
+            [key for key in varying if key not in by_kind],
+            settings,
+            is_comparison=is_comparison,
+        ),
         hidden=hidden,
         is_comparison=is_comparison,
         is_screening=is_screening(table),
         searches=names,
         protocols=protocols,
     )
+
+
+def _notes(
+    frames: Frames,
+    table: pd.DataFrame,
+    trials: pd.DataFrame,
+    spreads: dict[tuple[str, ...], Spread],
+    varying: list[str],
+    settings: dict[str, dict[str, Any]],
+    *,
+    is_comparison: bool,
+) -> list[str]:
+    """What a confirmation shows, how rates were tuned, what the numbers can show, and what was not tuned."""
+    first, last = [], []
+    for name, values in settings.items():
+        own = table[table["search"] == name] if len(table) else table
+        confirms = values.get("confirms")
+        said = confirmed_notes(confirms, own, varying) if confirms and len(own) else []
+        said += tuning_notes(values, frames.trials[frames.trials["search_id"] == name], own, varying)
+        of = f"{name}: " if len(settings) > 1 else ""
+        first += [f"{of}{note}" for note in said]
+        last += [f"{of}{note}" for note in untuned_notes(values, own, varying)]
+    if first and not len(table):
+        return first
+    return [*first, *remarks(table, trials, settings, spreads, is_comparison=is_comparison), *last]
 
 
 def spread_of(trials: pd.DataFrame, protocol: tuple[str, ...]) -> Spread:
@@ -187,6 +224,7 @@ def _row(group: pd.DataFrame, planned: int) -> dict[str, Any]:
     return {
         "search": group["search_id"].iloc[0],
         "variant": group["variant"].iloc[0],
+        "given": given_variants(group).iloc[0],
         "trials": [str(name) for name in group["id"]],
         "protocol": group["protocol"].iloc[0],
         **({MATCH: group[MATCH].iloc[0]} if MATCH in group else {}),

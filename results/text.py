@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -31,6 +32,20 @@ def short(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3g}" if not value.is_integer() or abs(value) >= 1e6 else str(int(value))
     return str(value)
+
+
+def keys_text(row: Mapping[Any, Any], varying: list[str]) -> str:
+    """The keys that make a variant, shortened: `fff depth=3 trees=4 lr=0.0021`."""
+    words = []
+    for key in varying:
+        value = row.get(key)
+        if key == "seed" or missing(value):
+            continue
+        if key in ("ffn", "layout", "arch"):
+            words.append(short(value))
+        else:
+            words.append(f"{key.rpartition('.')[2]}={short(value)}")
+    return " ".join(words) or str(row["variant"])
 
 
 def percent(value: float, digits: int = 2) -> str:

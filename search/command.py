@@ -20,6 +20,7 @@ from results.errors import InputError
 from results.matches import QUANTITIES, variant_words
 from results.store import Store
 from search import catalog
+from search.confirm import Wish, confirmation, more_seeds
 from search.driver import run_session
 from search.experiment import Experiment
 from search.heartbeat import Heartbeat
@@ -43,6 +44,7 @@ from search.schedulers import degenerate, in_words
 from search.session import Session
 from search.timing import Timing
 from search.timing_run import print_preview, refuse_options, run_timing
+from search.tuning import in_numbers
 from search.warm_start import warm_started
 from trainer.dataset import read_header
 from trainer.resolve import discover_variants
@@ -56,6 +58,7 @@ class Asked:
 
     experiment: str | None
     resume: str | None
+    confirm: Wish | None = None
     overrides: Overrides
     concurrency: int | None
     gpus_per_trial: float | None
@@ -83,15 +86,17 @@ def search(asked: Asked, console: Console) -> None:
         raise InputError("--accept-changes is of a search that goes on, so it needs --resume SEARCH.")
     if asked.preview and asked.resume is not None:
         raise InputError(f"--preview is of a new search, so it does not go with --resume {asked.resume}.")
-    found = _found(asked)
-    if isinstance(found, Timing):
-        refuse_options(found, _options(asked))
-        if asked.preview:
-            print_preview(found, console)
-        else:
-            run_timing(found, asked.storage, console)
-        return
-    new = _checked(asked, found, console) if found is not None else None  # what is refused leaves no database behind
+    new: Checked | None
+    if asked.confirm is not None:
+        asked, new = _confirmed(asked, asked.confirm, console)
+    else:
+        found = _found(asked)
+        if isinstance(found, Timing):
+            _time(found, asked, console)
+            return
+        new = (
+            _checked(asked, found, console) if found is not None else None
+        )  # what is refused leaves no database behind
     if asked.preview and new is not None:
         with Store.open(asked.storage) as store:
             preview(store, new, asked.variants, console)
@@ -118,6 +123,39 @@ def search(asked: Asked, console: Console) -> None:
             with Heartbeat(store, prepared.search_id):
                 _train(session, prepared, resources, asked, console)
     _show_results(prepared.search_id, asked.storage, prepared.folder, console)
+
+
+def _time(found: Timing, asked: Asked, console: Console) -> None:
+    refuse_options(found, _options(asked))
+    if asked.preview:
+        print_preview(found, console)
+    else:
+        run_timing(found, asked.storage, console)
+
+
+def _confirmed(asked: Asked, wish: Wish, console: Console) -> tuple[Asked, Checked]:
+    """The comparison that confirms a search, and what was asked for with the search's own variants."""
+    free = ("--confirm", "--seeds", "--tune-lr", "--concurrency", "--gpus-per-trial", "--cpus-per-trial", "--time-budget",
+            "--gpu-hours", "--note", "--tag", "--variants")  # fmt: skip
+    for option, value in {"an experiment": asked.experiment, "--resume": asked.resume, **_options(asked)}.items():
+        if option not in free and value is not False and value not in (None, (), "", {}):
+            raise InputError(
+                f"--confirm {wish.search} trains what that search found, as it was, so {option} does not go with it; leave "
+                "that out."
+            )
+    with Store.open(asked.storage, create=False) as store:
+        found = confirmation(store, wish, asked.overrides.tune_lr or ())
+    for note in found.notes:
+        console.print(note, style="yellow", highlight=False, soft_wrap=True)
+    own = [path for path in asked.variants if path not in found.variants]
+    discover_variants(own)
+    new = check_new(found.source, found.experiment, _resources(asked, found.experiment))
+    if new.header.checksum != found.data_checksum:
+        raise InputError(
+            f"The data set {new.header.name!r} has changed since {wish.search} (checksum {new.header.checksum[:12]}, "
+            f"recorded {found.data_checksum[:12]}): put the old file back, for other data confirm nothing."
+        )
+    return replace(asked, variants=(*found.variants, *own)), replace(new, confirms=found.confirms)
 
 
 def _found(asked: Asked) -> Experiment | Timing | None:
@@ -199,13 +237,17 @@ def _resume(store: Store, asked: Asked, console: Console) -> tuple[Prepared, Res
         ("--set", given.fixed or None),
         ("--warm-start", asked.warm_start or None),
         ("--train-again", asked.train_again or None),
+        ("--tune-lr", given.tune_lr),
     ):
         if value is not None:
             raise InputError(f"A resumed search keeps its rules, so {option} cannot change; start a new search.")
     experiment = given.apply(experiment_of(row.settings, row.experiment))
     if experiment.is_comparison and given.seeds is not None:  # seeds are added, never taken away
-        added = [seed for seed in given.seeds if seed not in row.settings["seeds"]]
-        experiment = replace(experiment, seeds=(*row.settings["seeds"], *added))
+        if row.settings.get("confirms"):
+            experiment = replace(experiment, seeds=more_seeds(row.settings, given.seeds))
+        else:
+            added = [seed for seed in given.seeds if seed not in row.settings["seeds"]]
+            experiment = replace(experiment, seeds=(*row.settings["seeds"], *added))
     if given.trials is not None and given.trials < len(store.trials(row.id)):
         raise InputError(
             f'"--trials" must be at least the {len(store.trials(row.id))} trials that {row.id} has, '
@@ -298,7 +340,7 @@ def _announce(session: Session, prepared: Prepared, resources: Resources, consol
     console.print(Text(experiment.question, style="bold"))
     device = f"{resources.gpus_per_trial:g} GPU" if resources.gpus_per_trial else f"{resources.threads} CPU thread(s)"
     budget = (
-        f"{session.planned} trials: {len(experiment.grid or ())} variants x {len(experiment.seeds)} seeds, none stopped"
+        f"{session.planned} trials: {in_numbers(experiment)}, none stopped"
         if experiment.is_comparison
         else f"{session.planned} trials, {_stopping(experiment)}"
     )
@@ -347,13 +389,15 @@ def _show_results(search_id: str, storage: str, folder: Path, console: Console) 
     frames = load(storage)
     print_search(frames, search_id, console)
     picture = search_picture(frames, search_id, folder / "curves.png")
-    trials = frames.trials[frames.trials["search_id"] == search_id]
+    trials = frames.trials_of(search_id)
     finished = trials[trials["status"].isin(["finished", "plateau"])]
     console.print(f"\nPicture: {_short(picture)}\nNext:", highlight=False, soft_wrap=True)
     if len(finished):
         best = finished.sort_values("val_acc", ascending=False, kind="stable")["id"].iloc[0]
         for module, argument in (("trainer.evaluate", best), ("trainer.replay", best)):
             console.print(f"  {_command(module, storage)} {argument}", highlight=False, soft_wrap=True)
+        if frames.search(search_id)["settings"].get("grid") is None:
+            console.print(f"  {_command('search.run', storage)} --confirm {search_id}", highlight=False, soft_wrap=True)
     board = Path(sys.executable).parent / "tensorboard"
     console.print(f"  {_short(board)} --logdir {_short(folder)}", highlight=False, soft_wrap=True)
 
@@ -385,7 +429,7 @@ def show_experiment(name: str, console: Console) -> None:
     check_keys(experiment.base)
     console.print(Text(experiment.question, style="bold"))
     if experiment.is_comparison:
-        budget = f"comparison: {len(experiment.grid or ())} variants x {len(experiment.seeds)} seeds, none stopped"
+        budget = f"comparison: {in_numbers(experiment)}, none stopped"
     else:
         budget = (
             f"search: {experiment.trials} trials for {' and '.join(experiment.objectives)}, "

@@ -12,6 +12,7 @@ when a file is added.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -27,6 +28,8 @@ from search.verdict import Scheduler
 from trainer.config import Flat, FlatValue
 
 Range = tuple[float, float]
+TUNING_SEED = 2**31 - 1
+"""The training seed of the trials that tune a learning rate; it never counts."""
 COSTS = ("parameters", "neurons_used", "macs", "macs_conditional")
 """What can be a second objective: columns of a trial that are known before it trains."""
 
@@ -54,6 +57,11 @@ class Experiment:
     """Narrower ranges than a kind's own, by full key, such as {"ffn.fff.depth": (2, 6)}."""
     seeds: tuple[int, ...] = (0,)
     """Training seeds. A search trains every variant with the first; a comparison with each."""
+    tune_lr: tuple[float, ...] = ()
+    """A comparison first trains each variant once at each of these factors of its own rate, and then the seeds that count
+    at the best one (see search/tuning.py); empty = every variant has the rate that it is given."""
+    baseline: Flat | None = None
+    """Keys of the variant beside which `--confirm` trains a search's best ones; none = the dense default."""
     trials: int = 16
     """Variants that a search samples."""
     scheduler: str = "asha"
@@ -108,6 +116,15 @@ class Experiment:
                 raise InputError(one_of("second objective", cost, COSTS))
         if len(set(self.seeds)) != len(self.seeds):
             raise InputError(f'"seeds" must differ from one another, but got {self.seeds}.')
+        if TUNING_SEED in self.seeds:
+            raise InputError(
+                f'"seeds" must be below {TUNING_SEED}, the seed by which learning rates are tuned, but got {self.seeds}.'
+            )
+        if self.tune_lr and (self.grid is None or len(set(self.tune_lr)) < 2 or not 0 < min(self.tune_lr) < math.inf):
+            raise InputError(
+                '"tune_lr" must be two or more different factors above 0, and belongs to a "grid", but got '
+                f"{', '.join(f'{factor:g}' for factor in self.tune_lr)}."
+            )
         given = [self.match] if not isinstance(self.match, list | tuple) else self.match
         if self.match is not None and not all(isinstance(match, Match) for match in given):
             raise InputError(
@@ -122,7 +139,7 @@ class Experiment:
         for variant in self.grid or ():
             if not isinstance(variant, Mapping):
                 raise InputError(f'Every variant of a "grid" must be a dictionary of keys, but got {variant!r}.')
-        for flat in (self.base, self.fixed, *(self.grid or ())):
+        for flat in (self.base, self.fixed, self.baseline or {}, *(self.grid or ())):
             if "seed" in flat:  # it would be overwritten in silence
                 raise InputError(
                     'Training seeds must be given by the "seeds" of an experiment, or by --seeds for a comparison, but '

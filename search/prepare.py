@@ -13,7 +13,7 @@ from arch_space.registry import FFN
 from results.errors import InputError
 from results.ids import make_run_folder, runs_folder
 from results.store import Store
-from search import catalog
+from search import catalog, confirm
 from search.changes import refused_changes, require_accepted, variant_hashes, with_changes
 from search.experiment import Experiment, comparison_plan
 from search.heartbeat import driver_process, refuse_second_driver
@@ -21,6 +21,7 @@ from search.known import Known
 from search.matching import Matching, solve
 from search.resources import Resources
 from search.sampler import Sampler
+from search.tuning import tuning_plan
 from trainer.config import Flat, own_keys
 from trainer.dataset import Header, load_dataset, read_header
 from trainer.fingerprint import fingerprint
@@ -38,6 +39,8 @@ class Checked:
     startup_trials: int
     matchings: tuple[Matching, ...] = ()
     """How the widths of the experiment's grid were solved, where it has a match."""
+    confirms: Mapping[str, Any] | None = None
+    """Which search and which of its trials this one confirms (see `search.confirm`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +72,7 @@ class Overrides:
     scheduler: str | None = None
     objectives: tuple[str, ...] | None = None
     pooled_rungs: bool | None = None
+    tune_lr: tuple[float, ...] | None = None
     fixed: Mapping[str, str] | None = None
 
     def apply(self, experiment: Experiment) -> Experiment:
@@ -82,10 +86,15 @@ class Overrides:
                         f"{experiment.name!r} is a comparison: every variant trains with every seed to the end, so "
                         f"{option} does not apply; use --seeds, or an experiment with a space."
                     )
+        elif self.tune_lr is not None:
+            raise InputError(
+                f"{experiment.name!r} is a search, which samples learning rates where its space says so; --tune-lr is for a "
+                "comparison."
+            )
         elif self.seeds is not None and len(self.seeds) > 1:
             raise InputError(
                 f"{experiment.name!r} is a search, which gives each variant one seed, but got {len(self.seeds)} seeds; "
-                "compare its best variants in an experiment with a grid."
+                "train its best variants again with --confirm."
             )
         fixed: Flat = dict(self.fixed or {})
         if self.epochs is not None:
@@ -94,7 +103,8 @@ class Overrides:
         given = {
             name: getattr(self, name)
             for name in (
-                "trials", "grace", "reduction", "search_seed", "seeds", "sampler", "scheduler", "objectives", "pooled_rungs"
+                "trials", "grace", "reduction", "search_seed", "seeds", "sampler", "scheduler", "objectives", "pooled_rungs",
+                "tune_lr",
             )
             if getattr(self, name) is not None
         }  # fmt: skip
@@ -139,7 +149,7 @@ def check_trials(experiment: Experiment, startup_trials: int, header: Header, *,
 def planned_flats(experiment: Experiment, startup_trials: int, suggestions: int) -> list[Flat]:
     """All trials of a comparison; of a search the first so many that it might sample, drawn without knowing any result."""
     if experiment.is_comparison:
-        return comparison_plan(experiment)
+        return [*tuning_plan(experiment), *comparison_plan(experiment)]
     sampler = Sampler(experiment, startup_trials)
     asked = (sampler.ask(number) for number in range(1, suggestions + 1))
     return [flat for flat in asked if flat is not None]
@@ -170,10 +180,13 @@ def check_new(source: str, experiment: Experiment, resources: Resources) -> Chec
 def prepare_new(store: Store, new: Checked, *, notes: str, tags: Sequence[str], variants: Sequence[str]) -> Prepared:
     """Put a new search into the store."""
     runs = runs_folder(store.url)
+    settings = settings_of(
+        new.source, new.experiment, new.resources, new.header, new.startup_trials, variants, new.matchings
+    )
     search_id = store.create_search(
         new.experiment.name,
         new.experiment.question,
-        settings_of(new.source, new.experiment, new.resources, new.header, new.startup_trials, variants, new.matchings),
+        settings if new.confirms is None else {**settings, "confirms": dict(new.confirms)},
         driver_provenance(new.resources, variants),
         notes=notes,
         tags=list(tags),
@@ -196,6 +209,8 @@ def experiment_of(settings: Mapping[str, Any], name: str) -> Experiment:
     A comparison's grid may have grown in the file since; variants that are gone from it stay. A match stays as it was,
     with the widths that were solved; `prepare_resume` solves those of new variants.
     """
+    if settings.get("confirms"):
+        return confirm.experiment_of(settings, name)
     loaded = catalog.load(settings["source"])
     grid = loaded.grid
     matches = settings.get("match") or []
@@ -212,6 +227,8 @@ def experiment_of(settings: Mapping[str, Any], name: str) -> Experiment:
         grid=grid,
         match=[Matching.from_plain(plain).match for plain in matches] or None,
         seeds=tuple(settings["seeds"]),
+        tune_lr=tuple(settings.get("tune_lr", ())),  # absent before rates could be tuned
+        baseline=settings.get("baseline"),
         trials=settings["trials"],
         grace=settings["grace"],
         reduction=settings["reduction"],
@@ -292,6 +309,8 @@ def settings_of(
         "grid": [dict(variant) for variant in experiment.grid] if experiment.grid is not None else None,
         "match": [matching.to_plain() for matching in matchings] or None,
         "seeds": list(experiment.seeds),
+        "tune_lr": list(experiment.tune_lr),
+        "baseline": dict(experiment.baseline) if experiment.baseline is not None else None,
         "trials": experiment.trials,
         "epochs": experiment.epochs,
         "grace": experiment.grace,

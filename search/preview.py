@@ -21,6 +21,7 @@ from search.matching import show as show_matchings
 from search.measured import Measurement, Planned, at_once, measurements, seconds_per_epoch
 from search.prepare import Checked, planned_flats
 from search.resources import Resources
+from search.tuning import in_numbers
 from trainer.resolve import resolve
 
 RAY_START_SECONDS = 10.0
@@ -102,8 +103,7 @@ def _table(new: Checked, trials: Sequence[Planned], measured: Sequence[Measureme
         table.add_row(Text(what, style="bold"), Text(text))
 
     if experiment.is_comparison:
-        variants = len(trials) // len(experiment.seeds)
-        row("trials", f"{len(trials)} ({variants} variants x {len(experiment.seeds)} seeds)")
+        row("trials", f"{len(trials)} ({in_numbers(experiment)})")
         row("expected epochs", f"{estimated.epochs:.0f} (every trial trains {experiment.epochs})")
     else:
         row("trials", f"{len(trials)} (as many variants, sampled)")
@@ -144,9 +144,11 @@ def _print_sources(new: Checked, measured: Sequence[Measurement], console: Conso
 
 def _seen_by_seeds(store: Store, new: Checked, trials: Sequence[Planned]) -> str:
     """What the planned seeds will be able to show, from the spread of like trials in the store where there are any."""
-    seeds = len(new.experiment.seeds) if new.experiment.is_comparison else 1
+    experiment = new.experiment
     spread = spread_before(store, trials[0].config.to_flat(), new.header.checksum)
-    return foresight(spread, len(trials) // seeds, seeds)
+    if experiment.grid is None:
+        return foresight(spread, len(trials), 1)
+    return foresight(spread, len(experiment.grid), len(experiment.seeds))
 
 
 def fitting(total_bytes: int, peak_bytes: int) -> int:

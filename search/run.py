@@ -26,6 +26,10 @@ Examples:
 
   python -m search.run my/idea.py --set lr=1e-3         an experiment of your own, with a key fixed
 
+  python -m search.run fff_depth --tune-lr              a learning rate for each variant first, then the seeds
+
+  python -m search.run --confirm quickstart-1 --top 5 --seeds 5    its best again, with seeds that it never saw
+
   python -m search.run --resume quickstart-1            go on after Ctrl-C, kill -9 or a power cut
 """
 
@@ -49,7 +53,8 @@ def main(
     pooled_rungs: Annotated[bool, typer.Option("--pooled-rungs", help="One race for all kinds.")] = False,
     seed: Annotated[int | None, typer.Option(help="Seed of the search's sampler.")] = None,
     seeds: Annotated[
-        str | None, typer.Option(help="Training seeds of a comparison: a number of them, or a list such as 3,4,5.")
+        str | None,
+        typer.Option(help="Training seeds of a comparison or of --confirm: a number of them, or a list such as 3,4,5."),
     ] = None,
     sampler: Annotated[
         str | None, typer.Option(help="tpe, random, gp, nsgaii, grid, or a class of optuna.samplers by its name.")
@@ -85,6 +90,22 @@ def main(
     train_again: Annotated[
         bool, typer.Option("--train-again", help="With --warm-start: known variants may be trained again.")
     ] = False,
+    tune_lr: Annotated[
+        bool,
+        typer.Option(
+            "--tune-lr",
+            help="Before the seeds that count, a comparison trains each variant once at each of some learning rates.",
+        ),
+    ] = False,
+    lr_factors: Annotated[
+        str | None,
+        typer.Option(help="Those rates, as factors of each variant's own, for --tune-lr. Default: 0.5,1,2,4."),
+    ] = None,
+    confirm: Annotated[
+        str | None,
+        typer.Option(metavar="SEARCH", help="Train a search's best variants and a baseline again with fresh seeds."),
+    ] = None,
+    top: Annotated[int | None, typer.Option(help="How many variants --confirm trains. Default: 5.")] = None,
     resume: Annotated[str | None, typer.Option(metavar="SEARCH", help="Go on with a search.")] = None,
     accept_changes: Annotated[
         bool,
@@ -106,17 +127,29 @@ def main(
     if show is not None:
         command.show_experiment(show, console)
         return
+    from search.confirm import SEEDS, TOP, Wish
     from search.prepare import Overrides
+    from search.tuning import FACTORS, parse_factors
     from trainer.config import parse_pairs
     from trainer.resolve import absolute_paths
 
+    if top is not None and confirm is None:
+        raise InputError("--top says how many variants --confirm SEARCH trains, so it does not go without that.")
+    given_seeds = parse_seeds(seeds) if seeds is not None else None
+    wish = None
+    if confirm is not None:
+        wanted = given_seeds if given_seeds is not None else tuple(range(SEEDS))
+        listed = seeds is not None and "," in seeds
+        wish = Wish(search=confirm, top=TOP if top is None else top, seeds=wanted if listed else len(wanted))
+    factors = parse_factors(lr_factors) if lr_factors is not None else FACTORS
     overrides = Overrides(
         trials=trials,
         epochs=epochs,
         grace=grace,
         reduction=reduction,
         search_seed=seed,
-        seeds=parse_seeds(seeds) if seeds is not None else None,
+        seeds=given_seeds,
+        tune_lr=factors if tune_lr or lr_factors is not None else None,
         sampler=sampler,
         objectives=tuple(objective) if objective else None,
         scheduler=scheduler,
@@ -126,6 +159,7 @@ def main(
     asked = command.Asked(
         experiment=experiment,
         resume=resume,
+        confirm=wish,
         overrides=overrides,
         concurrency=concurrency,
         gpus_per_trial=gpus_per_trial,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,10 +19,11 @@ from typing import Any
 from arch_space.cost import price
 from results.rows import DecisionRow, TrialRow
 from results.store import ENDED, STOPPED_AS_ASKED, Store
-from search.experiment import Experiment, comparison_plan
+from search.experiment import Experiment
 from search.requested import Requested
 from search.sampler import Past, Sampler, Suggester
 from search.schedulers import judge_again
+from search.tuning import ComparisonPlan
 from search.verdict import NOT_JUDGED, Entrant, Verdict
 from trainer import checkpoint
 from trainer.config import Flat, TrialConfig
@@ -156,7 +157,7 @@ class Session:
     def planned(self) -> int:
         """Trials that the search has when it ends."""
         if self.experiment.is_comparison:
-            return len(self._plan)
+            return self._plan.total
         return max(len(self.trials), self.experiment.trials) if not self._exhausted else len(self.trials)
 
     @property
@@ -167,7 +168,7 @@ class Session:
     @property
     def _has_new(self) -> bool:
         if self.experiment.is_comparison:
-            return bool(self._missing)
+            return self._plan.has_new
         return not self._exhausted and len(self.trials) < self.experiment.trials
 
     def _new_trial(self) -> TrialRow | None:
@@ -175,7 +176,8 @@ class Session:
             return None
         number = len(self.trials) + 1
         if self.sampler is None:
-            return self._insert(number, self._missing.pop(0))
+            config = self._plan.pop()
+            return self._insert(number, config, self._plan.marks(config)) if config is not None else None
         flat = self.sampler.ask(number)
         if flat is None:
             self._exhausted = True
@@ -187,8 +189,8 @@ class Session:
             return TrialConfig.from_flat(flat)
         return resolve(flat, on_gpu=self._gpus > 0, header=self.header)
 
-    def _insert(self, number: int, config: TrialConfig) -> TrialRow:
-        """The row is in the store before a worker hears of the trial."""
+    def _insert(self, number: int, config: TrialConfig, marks: Mapping[str, Any] | None = None) -> TrialRow:
+        """The row, `marks` in its provenance, is in the store before a worker hears of the trial."""
         costs = price(config.model)
         flat = config.to_flat()
         trial_id = self.store.add_trial(
@@ -199,7 +201,7 @@ class Session:
             neurons_used=costs.neurons_used,
             macs=costs.macs,
             macs_conditional=costs.macs_conditional,
-            provenance={"folder": str(self.folder / f"{number:03d}-{flat['ffn']}")},
+            provenance={"folder": str(self.folder / f"{number:03d}-{flat['ffn']}"), **(marks or {})},
         )
         self.trials[trial_id] = self.store.trial(trial_id)
         self._ids[number] = trial_id
@@ -378,7 +380,7 @@ class Session:
         if provenance:
             columns["provenance"] = provenance
         self.store.commit_report(row.id, report.row, decision, **columns)
-        self.trials[row.id] = self.store.trial(row.id)
+        self._read_again(row.id)
 
     def _cause(self, verdict: Verdict) -> str:
         if verdict.value is None or verdict.cutoff is None:
@@ -387,7 +389,13 @@ class Session:
 
     def _update(self, trial_id: str, **columns: Any) -> None:
         self.store.update_trial(trial_id, **columns)
-        self.trials[trial_id] = self.store.trial(trial_id)
+        self._read_again(trial_id)
+
+    def _read_again(self, trial_id: str) -> None:
+        """After every change of a trial; an end, whatever its reason, may let others of a comparison start."""
+        row = self.trials[trial_id] = self.store.trial(trial_id)
+        if self.sampler is None and row.status in ENDED:
+            self._plan.learn(row)
 
     # after any crash
 
@@ -408,9 +416,7 @@ class Session:
             },
         )
         if self.sampler is None:
-            have = {_identity(row.config) for row in rows}
-            self._plan = [self._resolve(flat) for flat in comparison_plan(self.experiment)]
-            self._missing = [config for config in self._plan if _identity(config.to_flat()) not in have]
+            self._plan = ComparisonPlan(self.experiment, self._resolve, rows)
         else:
             self.sampler_is_exact = self.sampler.take_up([self._past(row, curves.get(row.id, ())) for row in rows])
         for row in rows:
@@ -420,7 +426,3 @@ class Session:
 
 def _turn(row: TrialRow) -> tuple[bool, int]:
     return row.status != "running", row.number
-
-
-def _identity(config: Any) -> tuple[tuple[str, Any], ...]:
-    return tuple(sorted(config.items(), key=lambda item: item[0]))
