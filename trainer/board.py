@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from results.rows import EpochRow
 from trainer.config import Flat
+from trainer.diagnostics import MEANS
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
@@ -65,7 +66,7 @@ def _by_form(row: EpochRow) -> list[tuple[str, float]]:
 
 def _of_trees(said: dict[str, Any]) -> Iterator[tuple[str, float | None]]:
     """The means of `trainer.diagnostics` over a model's trees."""
-    for key in ("dead_leaves", "leaf_entropy", "path_agreement"):
+    for key in MEANS:
         yield f"tree/{key}", said.get(key)
     for level, norm in enumerate(said.get("gradient_norm_by_level", ())):
         yield f"tree/gradient_norm/level_{level}", norm

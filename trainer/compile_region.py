@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 
 from arch_space.auxiliary import with_auxiliary
-from trainer.compiled import SHAPES, compilation_key, distinct_regions, note
+from trainer.compiled import compilation_key, compile_regions, distinct_regions, note
 from trainer.evaluation import EVALUATION_BATCH, autocast
 
 if TYPE_CHECKING:
@@ -41,10 +41,9 @@ def compile_to_disk(config: TrialConfig, region: int, done: Callable[[str, dict[
         torch.cuda.synchronize()
         seconds[name] = round(time.perf_counter() - began - sum(seconds.values()), 1)
 
-    torch._dynamo.config.recompile_limit = SHAPES
     module = distinct_regions(config.model.build())[region][0].to(device)
     x = _random_input(config, region, config.micro_batch, device)
-    module.compile(dynamic=False)
+    compile_regions(module)
     stage("start")
     with autocast(device, config.precision):
         y = module(x)
