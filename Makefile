@@ -61,10 +61,10 @@ search: setup
 	@$(RUN) -m search.run $(ARGS)
 
 test: setup
-	$(PYTEST) -m "not slow and not gpu" $(ARGS)
+	$(PYTEST) -m "not slow and not long and not gpu" $(ARGS)
 
 test-slow: setup
-	$(PYTEST) -m "slow and not gpu" $(ARGS)
+	$(PYTEST) -m "slow and not long and not gpu" $(ARGS)
 
 check: check-format lint types layers
 
