@@ -18,6 +18,7 @@ from search.changes import refused_changes, require_accepted, variant_hashes, wi
 from search.experiment import Experiment, comparison_plan
 from search.heartbeat import driver_process, refuse_second_driver
 from search.known import Known
+from search.latencies import LATENCY
 from search.matching import Matching, solve
 from search.resources import Resources
 from search.sampler import Sampler
@@ -137,7 +138,7 @@ def check_trials(experiment: Experiment, startup_trials: int, header: Header, *,
         except ValueError as error:
             raise InputError(str(error)) from error
         for name in experiment.objectives[1:]:
-            if getattr(costs, name) is None:
+            if name != LATENCY and getattr(costs, name) is None:
                 raise InputError(
                     f"The kind {config.to_flat()['ffn']!r} does not define {name}, so that cannot be an objective of "
                     f"{experiment.name!r}; take another, or leave the kind out."

@@ -20,6 +20,7 @@ from arch_space.cost import price
 from results.rows import DecisionRow, TrialRow
 from results.store import ENDED, STOPPED_AS_ASKED, Store
 from search.experiment import Experiment
+from search.latencies import LATENCY, latency_of
 from search.requested import Requested
 from search.sampler import Past, Sampler, Suggester
 from search.schedulers import judge_again
@@ -193,6 +194,8 @@ class Session:
         """The row, `marks` in its provenance, is in the store before a worker hears of the trial."""
         costs = price(config.model)
         flat = config.to_flat()
+        measured = LATENCY in self.experiment.objectives and self.header is not None  # a simulation measures nothing
+        latency = latency_of(self.store, config) if measured else None
         trial_id = self.store.add_trial(
             self.search_id,
             number,
@@ -201,6 +204,7 @@ class Session:
             neurons_used=costs.neurons_used,
             macs=costs.macs,
             macs_conditional=costs.macs_conditional,
+            latency_seconds=latency,
             provenance={"folder": str(self.folder / f"{number:03d}-{flat['ffn']}"), **(marks or {})},
         )
         self.trials[trial_id] = self.store.trial(trial_id)

@@ -136,6 +136,27 @@ def test_any_sampler_asks_the_same_after_a_kill_at_every_report(store, header, t
     assert history(store, broken) == history(store, whole)
 
 
+def test_a_measured_latency_is_in_the_row_before_a_worker_hears_of_the_trial_and_is_measured_once(
+    store, header, tmp_path
+):
+    tiny = {**SEARCH.base, "patch": 16, "dim": 16, "depth": 1, "heads": 1}
+    experiment = replace(
+        SEARCH, base=tiny, trials=4, sampler="nsgaii", objectives=("val_acc", "latency_seconds"), scheduler="none"
+    )
+    found = []
+    for name in ("a", "b"):
+        search_id = new_search(store, experiment)
+        session = session_of(store, search_id, experiment, header, tmp_path / name, concurrency=2)
+        first = store.trial(session.next_trial().trial_id)
+        assert first.status == "running"
+        assert 0 < first.latency_seconds < 60
+        session.release(first.id)
+        run(lambda: session_of(store, search_id, experiment, header, tmp_path / name))  # noqa: B023  # at once
+        found.append([row.latency_seconds for row in store.trials(search_id)])
+    assert found[0] == found[1]  # two measurements are never the same number: the second search knew them
+    assert len(set(found[0])) == 4
+
+
 @pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median"])
 def test_four_slots_killed_at_any_report_are_judged_as_if_nothing_had_happened(store, header, tmp_path, scheduler):
     """A session made from the store in the middle of a search says of each further report what the living one says."""
