@@ -52,6 +52,8 @@ class TrialConfig:
     augment: Literal["crop_resized", "crop_pad", "crop_pad_alternate", "seed", "none"] = "crop_resized"
     patience: int | None = None
     """Epochs without a lower validation loss after which the trial ends as `plateau`; none = never."""
+    zero_stage: int = 0
+    """DeepSpeed's ZeRO among the workers of a trial: 1 cuts the optimizer's state, 2 its gradients, too."""
     select: Literal["last", "best"] = "last"
     """The checkpoint that is kept and tested: of the last epoch, or of the highest validation accuracy."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
@@ -87,6 +89,18 @@ class TrialConfig:
         require(self.cycle_steps >= 2, "cycle_steps", "must be at least 2", self.cycle_steps)
         require(self.clip_norm >= 0, "clip_norm", "must be at least 0", self.clip_norm)
         require(0 <= self.label_smoothing < 1, "label_smoothing", "must be from 0 to below 1", self.label_smoothing)
+        require(
+            0 <= self.zero_stage <= 2,
+            "zero_stage",
+            "must be 0, 1 or 2 (3 would cut the weights, which evaluation and diagnostics need whole)",
+            self.zero_stage,
+        )
+        if self.zero_stage and (self.optimizer == "muon" or level_rates_of(self.model.ffn)):
+            raise ValueError(
+                '"zero_stage" above 0 lays all weights into one row, so it must go with adamw or sgd and without rates by '
+                f"tree level, but got (zero_stage={self.zero_stage}, optimizer={self.optimizer}, "
+                f"level_lr_ratio={getattr(self.model.ffn, 'level_lr_ratio', 1.0)})."
+            )
         require(self.patience is None or self.patience >= 1, "patience", "must be at least 1 or none", self.patience)
 
     @classmethod
