@@ -2,7 +2,8 @@
 
 `TrialConfig.from_flat` is the boundary through which every trial passes, whoever made it (a sampler, an experiment, the
 command line, a stored row): it refuses unknown keys with the nearest known one, converts text, and checks ranges.
-`to_flat` writes every value, defaults included, so that a stored row stays true when a default changes later.
+`to_flat` writes every value, defaults included, so that a stored row stays true when a default changes later (`YOUNGER` says
+which keys it leaves out).
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from trainer.level_rates import level_rates_of
 
 FlatValue = int | float | str | bool | None
 Flat = dict[str, FlatValue]
+
+YOUNGER: Flat = {"zero_stage": 0}
+"""Keys that came later and change no result, with the value that rows without them mean."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,8 +126,12 @@ class TrialConfig:
             raise InputError(str(error)) from error
 
     def to_flat(self) -> Flat:
-        """Every value under its key: the model's first, then the training's."""
-        return {**self.model.to_flat(), **{key: getattr(self, key) for key in _own_fields()}}
+        """Every value under its key: the model's first, then the training's.
+
+        But for what is younger than rows of the same training and stands where it stood then: their variants stay theirs.
+        """
+        own = {key: getattr(self, key) for key in _own_fields()}
+        return {**self.model.to_flat(), **{key: value for key, value in own.items() if YOUNGER.get(key, ...) != value}}
 
     @property
     def micro_batch(self) -> int:

@@ -1,14 +1,19 @@
 """A trial of two workers (real processes, gloo over loopback) against the same trial of one."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from two_workers import TwoWorkers
 
 from results.errors import InputError
 from trainer import checkpoint
 from trainer.resolve import require_workers, resolve
 from trainer.trial import Trial
+
+sys.path.insert(0, str(Path(__file__).parent))
+from two_workers import TwoWorkers
 
 pytestmark = pytest.mark.slow
 
