@@ -344,7 +344,8 @@ def _announce(session: Session, prepared: Prepared, resources: Resources, consol
     console.print(Text(experiment.question, style="bold"))
     device = f"{resources.gpus_per_trial:g} GPU" if resources.gpus_per_trial else f"{resources.threads} CPU thread(s)"
     if resources.workers_per_trial > 1:
-        device = f"{resources.workers_per_trial} workers ({device}{' in each' if not resources.gpus_per_trial else ''})"
+        own = "a GPU" if resources.gpus_per_trial else f"{resources.threads} CPU thread(s)"
+        device = f"{resources.workers_per_trial} workers with {own}"
     budget = (
         f"{session.planned} trials: {in_numbers(experiment)}, none stopped"
         if experiment.is_comparison

@@ -43,9 +43,9 @@ def shape(resources: Resources) -> PlacementGroupFactory:
     from ray import tune
 
     nodes = resources.nodes_per_trial
-    bundle = {"CPU": resources.cpus_per_trial / nodes}
+    bundle = {"CPU": _part(resources.cpus_per_trial, nodes)}
     if resources.gpus_per_trial:
-        bundle["GPU"] = resources.gpus_per_trial / nodes
+        bundle["GPU"] = _part(resources.gpus_per_trial, nodes)
     return tune.PlacementGroupFactory([{}, *[dict(bundle) for _ in range(nodes)]],
                                       strategy="STRICT_SPREAD" if nodes > 1 else "PACK")  # fmt: skip
 
@@ -94,7 +94,7 @@ class Gang:
     def __init__(self, group: PlacementGroup, work: dict[str, Any]) -> None:
         self._size, nodes = work["workers"], work["nodes"]
         self._trains = False
-        each = {"num_cpus": work["cpus"] / self._size, "num_gpus": work["gpus"] / self._size}
+        each = {"num_cpus": _part(work["cpus"], self._size), "num_gpus": _part(work["gpus"], self._size)}
         actor = ray.remote(RankWorker)
         self._ranks: list[Any] = [
             actor.options(
@@ -177,6 +177,11 @@ class Gang:
             if not failed and _failed(found[done[0]]):
                 failed, until = True, time.monotonic() + GRACE_SECONDS
         return list(found.values()) if failed else [found[call] for call in calls]
+
+
+def _part(whole: float, parts: int) -> float:
+    """Rounded down as Ray counts, in 1/10000: parts that are more than their bundle together would wait for ever."""
+    return math.floor(whole / parts * 10_000 + 1e-6) / 10_000
 
 
 def _failed(result: object) -> bool:

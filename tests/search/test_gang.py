@@ -77,16 +77,14 @@ def test_a_gang_that_cannot_be_is_refused_in_a_sentence(wish, sentence):
 
 @pytest.mark.slow
 def test_twelve_gangs_in_a_row_one_with_a_killed_rank_leave_a_clean_audit_and_nothing_else(place):
-    search = place.start("search.run", "tiny.py", *GANG, "--trials", "12", "--epochs", "6", "--set", "dropout=0.0")
-    search.wait_for(r"tiny-1\.3 .*epoch 1/6")
+    search = place.start("search.run", "tiny.py", *GANG, "--trials", "12", "--epochs", "10", "--set", "dropout=0.0")
+    search.wait_for(r"tiny-1\.1 .*epoch 1/10")  # a first trial goes on at every rung
     first = ranks(place)
     assert len(first) == 2
-    leader = place.worker_of("tiny-1.3").pid
+    leader = place.worker_of("tiny-1.1").pid
     (victim,) = [process for process in first if process.pid != leader]
     victim.kill()
-    search.wait_for(
-        r"tiny-1\.\d+: the process of rank 1 died, of the trial's 2 workers after epoch \d+; it starts again"
-    )
+    search.wait_for(r"tiny-1\.1: the process of rank 1 died, of the trial's 2 workers after epoch \d+; it starts again")
     assert search.finish() == 0, search.output
     assert "Traceback" not in search.output
     assert "2 workers" in search.output
@@ -103,8 +101,8 @@ def test_twelve_gangs_in_a_row_one_with_a_killed_rank_leave_a_clean_audit_and_no
 
 @pytest.mark.slow
 def test_a_search_goes_on_with_another_number_of_workers(place):
-    search = place.start("search.run", "pairs.py", *GANG, "--epochs", "60")
-    search.wait_for(r"pairs-1\.1 .*epoch 5/60")
+    search = place.start("search.run", "pairs.py", *GANG, "--epochs", "15")
+    search.wait_for(r"pairs-1\.1 .*epoch 2/15")
     search.ctrl_c()
     assert search.finish() == 130, search.output
     place.run("search.run", "--resume", "pairs-1", "--workers-per-trial", "1", "--concurrency", "2")

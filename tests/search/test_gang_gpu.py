@@ -75,9 +75,9 @@ def test_two_gpus_give_the_curve_of_one_at_the_same_batch(place, zero_stage):
 
 def test_twelve_trials_over_two_gpus_one_with_a_killed_rank_leave_both_cards_as_they_were(place):
     before = memory_used()
-    search = place.start("search.run", "tiny.py", "--gpus-per-trial", "2", "--trials", "12", "--epochs", "6")
-    search.wait_for(r"tiny-1\.3 .*epoch 1/6")
-    leader = place.worker_of("tiny-1.3").pid
+    search = place.start("search.run", "tiny.py", "--gpus-per-trial", "2", "--trials", "12", "--epochs", "30")
+    search.wait_for(r"tiny-1\.1 .*epoch 1/30")  # a first trial goes on at every rung
+    leader = place.worker_of("tiny-1.1").pid
     (victim,) = [process for process in ranks(place) if process.pid != leader]
     victim.kill()
     search.wait_for(r"the process of rank 1 died, of the trial's 2 workers after epoch \d+; it starts again")

@@ -65,7 +65,6 @@ def curve_of_two(answers):
         ({"optimizer": "muon"}, 1e-3),  # orthogonalised in bf16, which makes more of a rounding
         ({"zero_stage": 1, "clip_norm": 0.1}, 1e-5),
         ({"zero_stage": 2, "accumulation": 2}, 1e-5),
-        ({"zero_stage": 2, "optimizer": "sgd", "lr": 0.05, "clip_norm": 0.1}, 1e-5),
     ],
     ids=lambda value: " ".join(f"{key}={one}" for key, one in value.items()) if isinstance(value, dict) else "",
 )
@@ -88,9 +87,11 @@ def test_two_workers_give_the_curve_of_one(two, tmp_path, changes, tolerance):
     assert "trees" not in got[1][0]["row"]["extra"]  # rank 0 alone measures them
 
 
-@pytest.mark.parametrize("changes", [{}, {"zero_stage": 1}, {"zero_stage": 2, "optimizer": "sgd", "lr": 0.05}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"zero_stage": 1}, {"zero_stage": 2, "optimizer": "sgd", "lr": 0.05, "clip_norm": 0.1}]
+)
 def test_a_checkpoint_is_any_number_of_workers_to_go_on_with(two, tmp_path, changes):
-    flat = {**SMALL, **changes, "epochs": 4}
+    flat = {**SMALL, **changes, "epochs": 3}
     expected = curve_alone(alone({**flat, "zero_stage": 0}, tmp_path / "whole"))
     curve_of_two(two.train(flat, tmp_path / "cut", epochs=1))
     content = checkpoint.load(tmp_path / "cut" / checkpoint.LAST)  # weights only
@@ -99,7 +100,7 @@ def test_a_checkpoint_is_any_number_of_workers_to_go_on_with(two, tmp_path, chan
     for index, state in whole["optimizer"]["state"].items():
         for name, value in state.items():
             torch.testing.assert_close(content["optimizer"]["state"][index][name], value, rtol=1e-3, atol=1e-6)
-    alone(flat, tmp_path / "cut", epochs=3)  # reports 1 again, then trains 2 and 3 by one worker
+    alone(flat, tmp_path / "cut", epochs=2)  # reports 1 again, then trains 2 by one worker
     resumed = curve_of_two(two.train(flat, tmp_path / "cut"))
     assert resumed == [pytest.approx(row, rel=1e-5) for row in expected]
 
