@@ -65,6 +65,8 @@ class Asked:
     cpus_per_trial: float | None
     time_budget_seconds: float | None
     gpu_hours: float | None = None
+    workers_per_trial: int | None = None
+    nodes_per_trial: int | None = None
     preview: bool = False
     storage: str
     note: str
@@ -135,8 +137,9 @@ def _time(found: Timing, asked: Asked, console: Console) -> None:
 
 def _confirmed(asked: Asked, wish: Wish, console: Console) -> tuple[Asked, Checked]:
     """The comparison that confirms a search, and what was asked for with the search's own variants."""
-    free = ("--confirm", "--seeds", "--tune-lr", "--concurrency", "--gpus-per-trial", "--cpus-per-trial", "--time-budget",
-            "--gpu-hours", "--note", "--tag", "--variants")  # fmt: skip
+    free = ("--confirm", "--seeds", "--tune-lr", "--concurrency", "--gpus-per-trial", "--cpus-per-trial",
+            "--workers-per-trial", "--nodes-per-trial", "--time-budget", "--gpu-hours", "--note", "--tag",
+            "--variants")  # fmt: skip
     for option, value in {"an experiment": asked.experiment, "--resume": asked.resume, **_options(asked)}.items():
         if option not in free and value is not False and value not in (None, (), "", {}):
             raise InputError(
@@ -266,7 +269,8 @@ def _resume(store: Store, asked: Asked, console: Console) -> tuple[Prepared, Res
 
 def _resources(asked: Asked, experiment: Experiment, former: Mapping[str, Any] | None = None) -> Resources:
     """What the command line asks for; else what a resumed search had been asked for; else as the experiment says."""
-    wishes: dict[str, Any] = {"concurrency": experiment.concurrency, "cpus_per_trial": None, "gpus_per_trial": None}
+    wishes: dict[str, Any] = {"concurrency": experiment.concurrency, "cpus_per_trial": None, "gpus_per_trial": None,
+                              "workers_per_trial": None, "nodes_per_trial": None}  # fmt: skip
     for source in (former or {}, {name: getattr(asked, name) for name in wishes}):
         wishes.update({name: source[name] for name in wishes if source.get(name) is not None})
     resources = plan_resources(**wishes, threads=experiment.threads)
@@ -339,6 +343,9 @@ def _announce(session: Session, prepared: Prepared, resources: Resources, consol
     experiment = prepared.experiment
     console.print(Text(experiment.question, style="bold"))
     device = f"{resources.gpus_per_trial:g} GPU" if resources.gpus_per_trial else f"{resources.threads} CPU thread(s)"
+    if resources.workers_per_trial > 1:
+        own = "a GPU" if resources.gpus_per_trial else f"{resources.threads} CPU thread(s)"
+        device = f"{resources.workers_per_trial} workers with {own}"
     budget = (
         f"{session.planned} trials: {in_numbers(experiment)}, none stopped"
         if experiment.is_comparison

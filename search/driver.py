@@ -71,6 +71,7 @@ def _fit(
     import ray
     from ray import tune
 
+    from search.gang import shape
     from search.ray_adaptors import SessionScheduler, SessionSearcher, TrialActor
 
     with _ctrl_c_held_back():
@@ -89,11 +90,15 @@ def _fit(
     work = {
         "data": str(session.header.path),
         "gpus": resources.gpus_per_trial,
+        "cpus": resources.cpus_per_trial,
+        "workers": resources.workers_per_trial,
+        "nodes": resources.nodes_per_trial,
         "threads": resources.threads,
         "variants": list(variants),
     }
+    own: Any = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
     tuner = tune.Tuner(
-        tune.with_resources(TrialActor, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}),
+        tune.with_resources(TrialActor, own if resources.workers_per_trial == 1 else shape(resources)),
         tune_config=tune.TuneConfig(
             num_samples=-1,
             search_alg=SessionSearcher(session, work),

@@ -1,7 +1,8 @@
 """Seconds and memory of a few planned trials, by training them for some seconds in processes of their own.
 
-As many train at once (`trainer.measure`) as the search would run; the store keeps what they took, so that the next preview
-of the same trials on the same machine and code is immediate.
+As many train at once (`trainer.measure`) as the search would run. Of a trial of several workers each of these computes
+one worker's part, at its part of the batch; what the exchange of gradients adds is not measured. The store keeps what they
+took, so that the next preview of the same trials on the same machine and code is immediate.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from results.errors import InputError
 from results.store import Store
 from search.prepare import Checked
 from search.resources import Resources
-from trainer.config import TrialConfig
+from trainer.config import Flat, TrialConfig
 from trainer.fingerprint import fingerprint, source_hash, variant_source
 
 MEASURE_SECONDS = 6.0
@@ -61,8 +62,10 @@ def chosen(trials: Sequence[Planned]) -> list[Planned]:
 
 
 def at_once(resources: Resources, trials: int) -> int:
-    """Trials that share one GPU, or the cores, while the search runs; so many are measured at once."""
-    slots = min(resources.concurrency, trials)
+    """Workers that share one GPU, or the cores, while the search runs; so many are measured at once."""
+    slots = min(resources.concurrency, trials) * resources.workers_per_trial
+    if resources.workers_per_trial > 1 and resources.gpus_per_trial:
+        return 1
     if resources.gpus_per_trial:
         return min(slots, max(1, int(1 / resources.gpus_per_trial + 1e-9)))
     return min(slots, resources.cpus)
@@ -98,7 +101,7 @@ def _key(new: Checked, trial: Planned, together: int) -> str:
 
     resources = new.resources
     machine = fingerprint(torch.device("cuda" if resources.gpus_per_trial else "cpu"), resources.threads)
-    flat = {key: value for key, value in trial.config.to_flat().items() if key != "seed"}
+    flat = {key: value for key, value in _part_of(trial, resources).items() if key != "seed"}
     parts = [
         sorted(flat.items()),
         machine["gpu"] or machine["cpu"],
@@ -115,12 +118,22 @@ def _measured(
     part: Sequence[Planned], together: int, resources: Resources, variants: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Run `trainer.measure` on the variants in so many processes at once; for each variant, the mean of them."""
-    flats = json.dumps([trial.config.to_flat() for trial in part])
+    flats = json.dumps([_part_of(trial, resources) for trial in part])
     command = [sys.executable, "-m", "trainer.measure", "--threads", str(resources.threads)]
     command += ["--gpu"] if resources.gpus_per_trial else []
     command += ["--", flats, str(MEASURE_SECONDS), *variants]
     answers = [json.loads(line) for line in _run_together(command, together, resources.threads)]
-    return [_mean([answer[number] for answer in answers]) for number in range(len(part))]
+    means = [_mean([answer[number] for answer in answers]) for number in range(len(part))]
+    # alone it goes through all images, of which the trial's workers have a part each
+    return [{**mean, "seconds_per_epoch": mean["seconds_per_epoch"] / resources.workers_per_trial} for mean in means]
+
+
+def _part_of(trial: Planned, resources: Resources) -> Flat:
+    """What one worker of the trial computes, as a trial of its own: its part of the batch, without others to cut it with."""
+    flat = trial.config.to_flat()
+    if resources.workers_per_trial == 1:
+        return flat
+    return {**flat, "batch_size": trial.config.batch_size // resources.workers_per_trial, "zero_stage": 0}
 
 
 def _run_together(command: Sequence[str], together: int, threads: int) -> list[str]:

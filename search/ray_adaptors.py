@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +17,11 @@ from typing import Any
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
+from ray.util import get_current_placement_group
 
+from search.gang import Gang, WorkerLostError
 from search.session import Session
+from search.worker import TrialWorker
 
 WORK = "arbor"
 """The key under which a Tune config carries what is not the trial's dictionary: ids, folder, resources."""
@@ -30,82 +32,40 @@ _DIED = "the trial's worker process died"
 class TrialActor(tune.Trainable):
     """Trains one trial, an epoch a step; reused for the next trial when Tune has one for the same resources.
 
-    What goes wrong in our own code becomes a result that says so; only the death of the process itself is left to Tune,
-    which then starts the trial again elsewhere, where it finds its checkpoint.
+    A trial of one worker trains in this process, one of several in those of a `Gang`. What goes wrong in our own code
+    becomes a result that says so; only the death of a process is left to Tune, which then starts the trial again
+    elsewhere, where it finds its checkpoint.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
         self._flat = {key: value for key, value in config.items() if key != WORK}
         self._work = config[WORK]
-        self._trial: Any = None
-        self._reports: Any = None
+        self._worker: TrialWorker | Gang | None = None
 
     def step(self) -> dict[str, Any]:
-        try:
-            if self._trial is None:
-                self._begin()
-                provenance = self._provenance()
-            else:
-                provenance = {}
-            report = next(self._reports)
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                return {"failed": _cause(error), "traceback": traceback.format_exc()}
-            return {"disk_full": str(error.filename or self._work["folder"])}
-        except Exception as error:  # noqa: BLE001  # the driver shows it and goes on
-            return {"failed": _cause(error), "traceback": traceback.format_exc()}
-        return {
-            "epoch": report.row.epoch,
-            "val_acc": report.row.val_acc,
-            "val_loss": report.row.val_loss,
-            "images_per_second": report.row.images_per_second,
-            # as text, because Tune flattens what is nested
-            "report": json.dumps(report.to_plain()),
-            "provenance": json.dumps(provenance | {"gpu_memory_bytes": report.gpu_memory_bytes}),
-        }
+        if self._worker is None:
+            self._worker = TrialWorker() if self._work["workers"] == 1 else self._new_gang()
+        return self._worker.step(self._flat, self._work)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self.cleanup()
+        worker = self._worker
+        if worker is not None:
+            worker.end()
         self.setup(new_config)
+        if not isinstance(worker, Gang) or worker.alive:
+            self._worker = worker
         return True
 
     def cleanup(self) -> None:
-        if self._trial is not None:
-            self._trial.close()
-            self._trial = None
+        if self._worker is not None:
+            self._worker.end()
+        if isinstance(self._worker, Gang):
+            self._worker.kill()
 
-    def _begin(self) -> None:
-        from arch_space.registry import FFN
-        from trainer.config import TrialConfig
-        from trainer.engine import device_of
-        from trainer.resolve import cached_dataset
-        from trainer.trial import Trial
-
-        for path in self._work["variants"]:
-            FFN.discover(path)
-        self._trial = Trial(
-            TrialConfig.from_flat(self._flat),
-            Path(self._work["folder"]),
-            device=device_of(self._work["gpus"] > 0),
-            threads=self._work["threads"],
-            reported=self._work["reported"],
-            dataset=cached_dataset(self._work["data"]),
-        )
-        self._reports = self._trial.reports()
-
-    def _provenance(self) -> dict[str, Any]:
-        from trainer.fingerprint import trial_fingerprint
-
-        return trial_fingerprint(self._trial)
-
-
-def _cause(error: Exception) -> str:
-    import torch
-
-    if isinstance(error, torch.cuda.OutOfMemoryError):
-        return "the GPU's memory is full: run fewer trials at once, or raise accumulation"
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0] if text else 'no message'}"
+    def _new_gang(self) -> Gang:
+        group = get_current_placement_group()
+        assert group is not None  # Tune has one for each trial
+        return Gang(group, self._work)
 
 
 @contextmanager
@@ -190,5 +150,8 @@ class SessionScheduler(FIFOScheduler):
 def _loss(trial: Any) -> str:
     """Why Tune lost a trial, from its notes: a process that died has no more to say, one that raised has."""
     notes = Path(trial.error_file).read_text().rpartition("Failure # ")[2].strip().splitlines()
+    lost = notes[-1].partition(f"{WorkerLostError.__name__}: ")[2] if notes else ""
+    if lost:
+        return lost
     raised = any(line.startswith("Traceback") for line in notes)
     return f"the trial's worker process raised {notes[-1].strip()}" if raised else _DIED
