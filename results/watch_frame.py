@@ -104,9 +104,9 @@ def best_words(watched: Watched) -> str:
     top = best(watched.trials)
     if top is None:
         return "no accuracy yet"
-    place = (
-        "" if top.status in COMPLETE else f", at epoch {top.epochs} of {top.config.get('epochs', '?')}; none has ended"
-    )
+    place = ""
+    if top.status not in COMPLETE:
+        place = f", at epoch {top.epochs} of {top.config.get('epochs', '?')}; none has run to its end"
     return f"best so far {percent(top.val_acc or 0.0)} %  {top.id}  {watched.words(top)}{place}"
 
 
@@ -165,7 +165,7 @@ def summary(watched: Watched) -> str:
     return _line(watched.now, f"{watched.search.id}: {'; '.join(part for part in parts if part)}")
 
 
-def _progress(watched: Watched) -> Table:
+def _progress(watched: Watched) -> RenderableType:
     grid = Table.grid(padding=(0, 2))
     ended, planned = len(watched.ended), watched.planned
     states = ", ".join(f"{count} {plain(status)}" for status, count in watched.counts.items())
@@ -173,8 +173,8 @@ def _progress(watched: Watched) -> Table:
     if to_come:
         states += f"{', ' if states else ''}{to_come} to come"
     bar = ProgressBar(total=max(1, planned), completed=ended, width=30)
-    grid.add_row(bar, Text(f"{ended}/{planned} trials"), Text(states or "starting", style="dim"))
-    return grid
+    grid.add_row(bar, Text(f"{ended}/{planned} trials"))
+    return Group(grid, Text(states or "starting", style="dim"))
 
 
 def _running(watched: Watched, marks: str) -> Table:

@@ -14,6 +14,7 @@ from typing import Any
 
 from search.resources import Resources
 from search.session import Session
+from search.told import display_name
 
 RETRIES = 2
 """How often a trial whose worker process died is started again, from its checkpoint."""
@@ -72,6 +73,7 @@ def _fit(
     from ray import tune
 
     from search.ray_adaptors import SessionScheduler, SessionSearcher, TrialActor
+    from search.told import hparams
 
     with _ctrl_c_held_back():
         context = ray.init(
@@ -91,9 +93,12 @@ def _fit(
         "gpus": resources.gpus_per_trial,
         "threads": resources.threads,
         "variants": list(variants),
+        "hparams": hparams(session.experiment),
     }
+    trainable = tune.with_resources(TrialActor, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial})
+    trainable.__qualname__ = TrialActor.__qualname__  # Ray's dashboard shows it, and else a name of Tune's own
     tuner = tune.Tuner(
-        tune.with_resources(TrialActor, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}),
+        trainable,
         tune_config=tune.TuneConfig(
             num_samples=-1,
             search_alg=SessionSearcher(session, work),
@@ -148,8 +153,8 @@ def _shut_ray_down() -> None:
 
 
 def _trial_name(trial: Any) -> str:
-    """What the Ray dashboard shows: search, number and kind."""
-    return f"{trial.config['arbor']['trial']}-{trial.config['ffn']}"
+    """What Tune calls a trial: search, number and variant."""
+    return display_name(trial.config["arbor"])
 
 
 def _quiet_environment(session: Session) -> None:

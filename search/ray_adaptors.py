@@ -15,11 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from search.session import Session
+from search.told import display_name
 
 WORK = "arbor"
 """The key under which a Tune config carries what is not the trial's dictionary: ids, folder, resources."""
@@ -40,7 +42,12 @@ class TrialActor(tune.Trainable):
         self._trial: Any = None
         self._reports: Any = None
 
+    def __repr__(self) -> str:
+        """What Ray's dashboard shows of this worker: Ray reads it once, when the worker starts on its first trial."""
+        return f"{self._work['trial'].rpartition('.')[0]}, begun with {display_name(self._work)}"
+
     def step(self) -> dict[str, Any]:
+        _name_process(display_name(self._work))
         try:
             if self._trial is None:
                 self._begin()
@@ -90,6 +97,7 @@ class TrialActor(tune.Trainable):
             threads=self._work["threads"],
             reported=self._work["reported"],
             dataset=cached_dataset(self._work["data"]),
+            hparams=self._work["hparams"],
         )
         self._reports = self._trial.reports()
 
@@ -97,6 +105,13 @@ class TrialActor(tune.Trainable):
         from trainer.fingerprint import trial_fingerprint
 
         return trial_fingerprint(self._trial)
+
+
+def _name_process(name: str) -> None:
+    """What `ps`, and Ray's dashboard under Cluster, call this worker until its epoch is over."""
+    set_title = getattr(ray._raylet, "setproctitle", None)  # not part of Ray's interface
+    if set_title is not None:
+        set_title(f"ray::{name}")
 
 
 def _cause(error: Exception) -> str:

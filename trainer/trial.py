@@ -18,7 +18,7 @@ import contextlib
 import gc
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,6 +56,7 @@ class Trial:
         reported: how many epochs the receiver of the reports has already; later ones are handed out again.
         dataset: where it is not the one that `config.data` names.
         on_batch: called with the number of images after every micro-batch of training, for a progress bar.
+        hparams: for TensorBoard, as `Board` takes them.
     Raises:
         InputError: data that are missing or damaged; a checkpoint that is damaged or of another trial.
     """
@@ -70,6 +71,7 @@ class Trial:
         reported: int = 0,
         dataset: Dataset | None = None,
         on_batch: Callable[[int], None] = lambda images: None,
+        hparams: Mapping[str, str] | None = None,
     ) -> None:
         self._began = time.perf_counter()
         self.config, self.folder, self.device, self.threads = config, folder, device, threads
@@ -127,7 +129,7 @@ class Trial:
             model, self._val_loader, config.precision, leaves, trained=len(self.dataset.train)
         )
         rates = level_rates_of(config.model.ffn)
-        self._board = Board(folder / "tensorboard", config.to_flat(), self.epoch + 1, rates)
+        self._board = Board(folder / "tensorboard", config.to_flat(), self.epoch + 1, rates, hparams)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
 
