@@ -30,6 +30,7 @@ from results.table import variants
 storage = os.environ.get("ARBOR_STORAGE", "sqlite:///../../runs/arbor.db")
 frames = results.load(storage)
 pd.options.display.precision = 4
+pd.options.display.width = 110
 
 # %% [markdown]
 # The store is four frames: `searches`, `trials`, `epochs` and `decisions`. A search that samples variants has a scheduler

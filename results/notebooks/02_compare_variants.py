@@ -31,6 +31,7 @@ from results.table import variants
 storage = os.environ.get("ARBOR_STORAGE", "sqlite:///../../runs/arbor.db")
 frames = results.load(storage)
 pd.options.display.precision = 4
+pd.options.display.width = 110
 
 # %%
 is_grid = frames.searches["settings"].map(lambda settings: settings.get("grid") is not None)

@@ -33,6 +33,7 @@ from results.plots.catalog import figure_of
 storage = os.environ.get("ARBOR_STORAGE", "sqlite:///../../runs/arbor.db")
 frames = results.load(storage)
 pd.options.display.precision = 4
+pd.options.display.width = 110
 
 # %% [markdown]
 # All trees of the latest search that samples variants. A stopped trial's accuracy is of an earlier epoch: `epochs_run` says
@@ -42,8 +43,18 @@ pd.options.display.precision = 4
 sampled = frames.searches["settings"].map(lambda settings: settings.get("scheduler") in ("asha", "hyperband", "median"))
 search = frames.searches.loc[sampled, "id"].iloc[-1]
 trials = frames.trials_of(search)
-trees = trials[trials["ffn"] == "fff"].rename(columns=lambda name: name.removeprefix("ffn.fff."))
-columns = ["id", "depth", "trees", "lr", "parameters", "neurons_used", "val_acc", "epochs_run", "status"]
+trees = trials[trials["ffn"] == "fff"]
+columns = [
+    "id",
+    "ffn.fff.depth",
+    "ffn.fff.trees",
+    "lr",
+    "parameters",
+    "neurons_used",
+    "val_acc",
+    "epochs_run",
+    "status",
+]
 trees.sort_values(["epochs_run", "val_acc"], ascending=False)[columns].head(10)
 
 # %% [markdown]
@@ -65,7 +76,7 @@ figure_of(frames, search, "neurons")
 # %%
 first = frames.epochs[frames.epochs["epoch"] == 1].set_index("trial_id")["val_acc"]
 at_first = trees.assign(first=trees["id"].map(first))
-at_first.pivot_table(index="depth", columns="trees", values="first", aggfunc="max")
+at_first.pivot_table(index="ffn.fff.depth", columns="ffn.fff.trees", values="first", aggfunc="max")
 
 # %% [markdown]
 # ## Are the leaves used?
