@@ -6,6 +6,7 @@ import errno
 import math
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from results.matches import QUANTITIES, variant_words
 from results.store import Store
 from search import catalog
 from search.confirm import Wish, confirmation, more_seeds
+from search.dashboard_link import DashboardLink, dashboard_token
 from search.driver import run_session
 from search.experiment import Experiment
 from search.heartbeat import Heartbeat
@@ -291,14 +293,21 @@ def _train(session: Session, prepared: Prepared, resources: Resources, asked: As
         return
     _announce(session, prepared, resources, console)
 
+    links = ExitStack()  # one page, which lives as long as Ray does
+
     def on_ray(url: str | None) -> None:
         if url is not None:
-            console.print(f"Ray dashboard: {url} (it asks for what `ray get-auth-token` prints)", highlight=False)
+            token = dashboard_token()
+            link = links.enter_context(DashboardLink(url, token)) if token is not None else None
+            console.print(f"Ray dashboard: {url}", highlight=False)
+            if link is not None:
+                console.print(f"It asks for a token; this link logs a browser in, once: {link.url}", highlight=False,
+                              soft_wrap=True)  # fmt: skip
 
     view = LiveView(session, console)
     session.on_event, session.on_note = view.event, view.note
     try:
-        with view:
+        with view, links:
             status = run_session(
                 session, resources, variants=prepared.variants, dashboard=asked.dashboard, on_ray=on_ray
             )

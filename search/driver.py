@@ -14,6 +14,7 @@ from typing import Any
 
 from search.resources import Resources
 from search.session import Session
+from search.told import display_name
 
 RETRIES = 2
 """How often a trial whose worker process died is started again, from its checkpoint."""
@@ -73,6 +74,7 @@ def _fit(
 
     from search.gang import shape
     from search.ray_adaptors import SessionScheduler, SessionSearcher, TrialActor
+    from search.told import hparams
 
     with _ctrl_c_held_back():
         context = ray.init(
@@ -95,10 +97,13 @@ def _fit(
         "nodes": resources.nodes_per_trial,
         "threads": resources.threads,
         "variants": list(variants),
+        "hparams": hparams(session.experiment),
     }
     own: Any = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
+    trainable = tune.with_resources(TrialActor, own if resources.workers_per_trial == 1 else shape(resources))
+    trainable.__qualname__ = TrialActor.__qualname__  # Ray's dashboard shows it, and else a name of Tune's own
     tuner = tune.Tuner(
-        tune.with_resources(TrialActor, own if resources.workers_per_trial == 1 else shape(resources)),
+        trainable,
         tune_config=tune.TuneConfig(
             num_samples=-1,
             search_alg=SessionSearcher(session, work),
@@ -153,8 +158,8 @@ def _shut_ray_down() -> None:
 
 
 def _trial_name(trial: Any) -> str:
-    """What the Ray dashboard shows: search, number and kind."""
-    return f"{trial.config['arbor']['trial']}-{trial.config['ffn']}"
+    """What Tune calls a trial: search, number and variant."""
+    return display_name(trial.config["arbor"])
 
 
 def _quiet_environment(session: Session) -> None:

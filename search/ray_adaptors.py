@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -21,6 +22,7 @@ from ray.util import get_current_placement_group
 
 from search.gang import Gang, WorkerLostError
 from search.session import Session
+from search.told import display_name
 from search.worker import TrialWorker
 
 WORK = "arbor"
@@ -42,7 +44,12 @@ class TrialActor(tune.Trainable):
         self._work = config[WORK]
         self._worker: TrialWorker | Gang | None = None
 
+    def __repr__(self) -> str:
+        """What Ray's dashboard shows of this worker: Ray reads it once, when the worker starts on its first trial."""
+        return f"{self._work['trial'].rpartition('.')[0]}, begun with {display_name(self._work)}"
+
     def step(self) -> dict[str, Any]:
+        _name_process(display_name(self._work))
         if self._worker is None:
             self._worker = TrialWorker() if self._work["workers"] == 1 else self._new_gang()
         return self._worker.step(self._flat, self._work)
@@ -66,6 +73,13 @@ class TrialActor(tune.Trainable):
         group = get_current_placement_group()
         assert group is not None  # Tune has one for each trial
         return Gang(group, self._work)
+
+
+def _name_process(name: str) -> None:
+    """What `ps`, and Ray's dashboard under Cluster, call this worker until its epoch is over."""
+    set_title = getattr(ray._raylet, "setproctitle", None)  # not part of Ray's interface
+    if set_title is not None:
+        set_title(f"ray::{name}")
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from search.latencies import LATENCY, latency_of
 from search.requested import Requested
 from search.sampler import Past, Sampler, Suggester
 from search.schedulers import judge_again
+from search.told import slug, varied
 from search.tuning import ComparisonPlan
 from search.verdict import NOT_JUDGED, Entrant, Verdict
 from trainer import checkpoint
@@ -183,19 +184,22 @@ class Session:
         if flat is None:
             self._exhausted = True
             return None
-        return self._insert(number, self._resolve(flat))
+        return self._insert(number, self._resolve(flat), sampled=self.sampler.chosen(number))
 
     def _resolve(self, flat: Flat) -> TrialConfig:
         if self.header is None:
             return TrialConfig.from_flat(flat)
         return resolve(flat, on_gpu=self._gpus > 0, header=self.header)
 
-    def _insert(self, number: int, config: TrialConfig, marks: Mapping[str, Any] | None = None) -> TrialRow:
+    def _insert(
+        self, number: int, config: TrialConfig, marks: Mapping[str, Any] | None = None, sampled: Sequence[str] = ()
+    ) -> TrialRow:
         """The row, `marks` in its provenance, is in the store before a worker hears of the trial."""
         costs = price(config.model)
         flat = config.to_flat()
         measured = LATENCY in self.experiment.objectives and self.header is not None  # a simulation measures nothing
         latency = latency_of(self.store, config) if measured else None
+        words = slug(flat, [*sampled, *varied(self.experiment)])
         trial_id = self.store.add_trial(
             self.search_id,
             number,
@@ -205,7 +209,7 @@ class Session:
             macs=costs.macs,
             macs_conditional=costs.macs_conditional,
             latency_seconds=latency,
-            provenance={"folder": str(self.folder / f"{number:03d}-{flat['ffn']}"), **(marks or {})},
+            provenance={"folder": str(self.folder / f"{number:03d}-{words}"), **(marks or {})},
         )
         self.trials[trial_id] = self.store.trial(trial_id)
         self._ids[number] = trial_id

@@ -73,6 +73,7 @@ class TrialWorker:
             reported=work["reported"],
             dataset=cached_dataset(work["data"]),
             world=self._world or SINGLE,
+            hparams=work["hparams"],
         )
         self._reports = self._trial.reports()
 

@@ -24,7 +24,7 @@ import contextlib
 import gc
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -67,6 +67,7 @@ class Trial:
         dataset: where it is not the one that `config.data` names.
         on_batch: called with the number of images after every micro-batch of training, for a progress bar.
         world: the place of this process among the trial's workers; all see the same folder, and rank 0 writes.
+        hparams: for TensorBoard, as `Board` takes them.
     Raises:
         InputError: data that are missing or damaged; a checkpoint that is damaged or of another trial; a number of workers
             that does not divide the micro-batch.
@@ -83,6 +84,7 @@ class Trial:
         dataset: Dataset | None = None,
         on_batch: Callable[[int], None] = lambda images: None,
         world: World = SINGLE,
+        hparams: Mapping[str, str] | None = None,
     ) -> None:
         self._began = time.perf_counter()
         self.config, self.folder, self.device, self.threads = config, folder, device, threads
@@ -148,7 +150,9 @@ class Trial:
         self._diagnostics = self._build_diagnostics(leaves) if self._ranks.leads else None
         rates = level_rates_of(config.model.ffn)
         self._board = (
-            Board(folder / "tensorboard", config.to_flat(), self.epoch + 1, rates) if self._ranks.leads else None
+            Board(folder / "tensorboard", config.to_flat(), self.epoch + 1, rates, hparams)
+            if self._ranks.leads
+            else None
         )
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
