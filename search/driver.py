@@ -13,10 +13,8 @@ from types import FrameType
 from typing import Any
 
 from search.resources import Resources
-from search.session import Session
-
-RETRIES = 2
-"""How often a trial whose worker process died is started again, from its checkpoint."""
+from search.session import RETRIES, Session
+from search.watchdog import Watchdog
 
 
 def run_session(
@@ -25,6 +23,7 @@ def run_session(
     *,
     variants: Sequence[str],
     dashboard: bool,
+    watchdog: Watchdog,
     on_ray: Callable[[str | None], None],
 ) -> str:
     """Train until the session is done, its time is up, or Ctrl-C; returns the status that the search then has.
@@ -32,6 +31,7 @@ def run_session(
     Args:
         variants: files or folders of feed-forward kinds outside the package, for the workers to load.
         dashboard: whether Ray's dashboard is started, on loopback.
+        watchdog: kills workers that have fallen silent; new.
         on_ray: called once Ray is up, with the dashboard's URL if there is one.
     Raises:
         KeyboardInterrupt: after Ctrl-C, when all is down and the store says `interrupted`.
@@ -42,7 +42,7 @@ def run_session(
     ray_folder = session.folder / "ray"
     status = "interrupted"
     try:
-        _fit(session, resources, variants, dashboard, on_ray, ray_folder)
+        _fit(session, resources, variants, dashboard, watchdog, on_ray, ray_folder)
     except Exception:
         if session.broken is None:
             raise
@@ -64,6 +64,7 @@ def _fit(
     resources: Resources,
     variants: Sequence[str],
     dashboard: bool,
+    watchdog: Watchdog,
     on_ray: Callable[[str | None], None],
     ray_folder: Path,
 ) -> None:
@@ -72,6 +73,7 @@ def _fit(
     from ray import tune
 
     from search.ray_adaptors import SessionScheduler, SessionSearcher, TrialActor
+    from search.ray_watchdog import Watching
 
     with _ctrl_c_held_back():
         context = ray.init(
@@ -97,7 +99,7 @@ def _fit(
         tune_config=tune.TuneConfig(
             num_samples=-1,
             search_alg=SessionSearcher(session, work),
-            scheduler=SessionScheduler(session),
+            scheduler=SessionScheduler(session, watchdog),
             reuse_actors=True,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
@@ -106,7 +108,8 @@ def _fit(
             name="tune",
             storage_path=str(ray_folder.resolve()),
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            callbacks=[Watching(session, watchdog)],
+            failure_config=tune.FailureConfig(max_failures=RETRIES),  # of each trial `SessionScheduler` knows better
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
         ),
     )

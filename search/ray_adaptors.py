@@ -19,12 +19,14 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from search.deaths import cause_of_death, killed_for_memory
 from search.session import Session
+from search.watchdog import Watchdog
+from trainer.config import TrialConfig
+from trainer.memory import finer, is_out_of_memory
 
 WORK = "arbor"
 """The key under which a Tune config carries what is not the trial's dictionary: ids, folder, resources."""
-
-_DIED = "the trial's worker process died"
 
 
 class TrialActor(tune.Trainable):
@@ -37,23 +39,30 @@ class TrialActor(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         self._flat = {key: value for key, value in config.items() if key != WORK}
         self._work = config[WORK]
-        self._trial: Any = None
+        self._begun = False
+        self._trial: Any = getattr(self, "_trial", None)
         self._reports: Any = None
 
     def step(self) -> dict[str, Any]:
+        if not self._begun:
+            self.cleanup()  # of the trial before; in `reset_config` the watchdog would not see it hang
         try:
-            if self._trial is None:
-                self._begin()
-                provenance = self._provenance()
-            else:
-                provenance = {}
-            report = next(self._reports)
+            return self._next_report()
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 return {"failed": _cause(error), "traceback": traceback.format_exc()}
             return {"disk_full": str(error.filename or self._work["folder"])}
         except Exception as error:  # noqa: BLE001  # the driver shows it and goes on
-            return {"failed": _cause(error), "traceback": traceback.format_exc()}
+            if not is_out_of_memory(error):
+                return {"failed": _cause(error), "traceback": traceback.format_exc()}
+        return self._cut_finer()  # not in the handler, where the error still holds what fills the memory
+
+    def _next_report(self) -> dict[str, Any]:
+        provenance: dict[str, Any] = {}
+        if not self._begun:
+            self._begin()
+            provenance = self._provenance()
+        report = next(self._reports)
         return {
             "epoch": report.row.epoch,
             "val_acc": report.row.val_acc,
@@ -64,19 +73,26 @@ class TrialActor(tune.Trainable):
             "provenance": json.dumps(provenance | {"gpu_memory_bytes": report.gpu_memory_bytes}),
         }
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
+    def _cut_finer(self) -> dict[str, Any]:
+        """Have the next step begin anew with smaller micro-batches; the driver, which may stop the trial, counts alike."""
+        full = self._work["accumulation"]
         self.cleanup()
+        config = TrialConfig.from_flat(self._flat)
+        self._work["accumulation"] = finer(config.batch_size, config.accumulation, full)
+        self._begun = False
+        return {"out_of_memory": full}
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.setup(new_config)
         return True
 
     def cleanup(self) -> None:
         if self._trial is not None:
             self._trial.close()
-            self._trial = None
+            self._trial = self._reports = None
 
     def _begin(self) -> None:
         from arch_space.registry import FFN
-        from trainer.config import TrialConfig
         from trainer.engine import device_of
         from trainer.resolve import cached_dataset
         from trainer.trial import Trial
@@ -89,9 +105,11 @@ class TrialActor(tune.Trainable):
             device=device_of(self._work["gpus"] > 0),
             threads=self._work["threads"],
             reported=self._work["reported"],
+            accumulation=self._work["accumulation"],
             dataset=cached_dataset(self._work["data"]),
         )
         self._reports = self._trial.reports()
+        self._begun = True
 
     def _provenance(self) -> dict[str, Any]:
         from trainer.fingerprint import trial_fingerprint
@@ -100,10 +118,8 @@ class TrialActor(tune.Trainable):
 
 
 def _cause(error: Exception) -> str:
-    import torch
-
-    if isinstance(error, torch.cuda.OutOfMemoryError):
-        return "the GPU's memory is full: run fewer trials at once, or raise accumulation"
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # torch's allocator on a CPU says this
+        return "this machine's memory is full: run fewer trials at once, or smaller batches"
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0] if text else 'no message'}"
 
@@ -136,6 +152,7 @@ class SessionSearcher(Searcher):
             "trial": assignment.trial_id,
             "folder": str(assignment.folder),
             "reported": assignment.reported,
+            "accumulation": assignment.accumulation,
             **self._work,
         }
         return {**assignment.flat, WORK: own}
@@ -145,7 +162,7 @@ class SessionSearcher(Searcher):
         if own is None:
             return
         if error:
-            self._session.fail(own, f"{self._session.lost.get(own, _DIED)}, again after each retry")
+            self._session.give_up(own)
         self._session.release(own)
 
     def save(self, checkpoint_path: str) -> None:
@@ -161,34 +178,47 @@ class SessionSearcher(Searcher):
 class SessionScheduler(FIFOScheduler):
     """Commits each report through the session before Tune acts on it, and passes on its verdict."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, watchdog: Watchdog) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._session = session
+        self._session, self._watchdog = session, watchdog
+        self._killed_before = killed_for_memory()
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Tune counts the losses of this driver, the store those of all: give Tune the number that comes to the same."""
+        trial.max_failures = trial.num_failures + self._session.retries_left(trial.config[WORK]["trial"])
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         from trainer.report import Report
 
         own = trial.config[WORK]["trial"]
+        self._watchdog.heard(own)
         with _noted(self._session):
             if "disk_full" in result:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), result["disk_full"])
             if "failed" in result:
                 self._session.fail(own, result["failed"])
                 return TrialScheduler.STOP
+            if "out_of_memory" in result:
+                more = self._session.run_out_of_memory(own, result["out_of_memory"])
+                trial.config[WORK]["accumulation"] = more  # from which Tune makes the next worker, should this one die
+                return TrialScheduler.STOP if more is None else TrialScheduler.CONTINUE
             report = Report.from_plain(json.loads(result["report"]))
+            self._watchdog.learn(own, trial.config["ffn"], report.row.train_seconds + report.row.val_seconds)
             stop = self._session.report(own, report, json.loads(result["provenance"]))
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """A worker process is gone. Tune starts the trial again, up to the retries of the driver."""
-        self._session.lose(trial.config[WORK]["trial"], _loss(trial), retried=trial.should_recover())
+        """A worker process is gone. Tune starts the trial again, up to the retries that it has left."""
+        own = trial.config[WORK]["trial"]
+        now = killed_for_memory()
+        how = self._watchdog.killed.pop(own, None) or cause_of_death(
+            Path(trial.error_file).read_text(), now - self._killed_before
+        )
+        self._killed_before = now
+        self._watchdog.ended(own)
+        with _noted(self._session):
+            self._session.lose(own, how)
+        trial.config[WORK]["reported"] = self._session.trials[own].epochs
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
-
-
-def _loss(trial: Any) -> str:
-    """Why Tune lost a trial, from its notes: a process that died has no more to say, one that raised has."""
-    notes = Path(trial.error_file).read_text().rpartition("Failure # ")[2].strip().splitlines()
-    raised = any(line.startswith("Traceback") for line in notes)
-    return f"the trial's worker process raised {notes[-1].strip()}" if raised else _DIED

@@ -19,6 +19,7 @@ import gc
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,6 +55,8 @@ class Trial:
         config: resolved (its `precision` is not auto, `classes` and `image_size` are the data's).
         folder: the trial's own; made here. A checkpoint in it is taken up.
         reported: how many epochs the receiver of the reports has already; later ones are handed out again.
+        accumulation: micro-batches a step, where memory does not suffice for those of `config`, which stays what the trial
+            is; it must divide the batch.
         dataset: where it is not the one that `config.data` names.
         on_batch: called with the number of images after every micro-batch of training, for a progress bar.
     Raises:
@@ -68,18 +71,20 @@ class Trial:
         device: torch.device,
         threads: int,
         reported: int = 0,
+        accumulation: int | None = None,
         dataset: Dataset | None = None,
         on_batch: Callable[[int], None] = lambda images: None,
     ) -> None:
         self._began = time.perf_counter()
         self.config, self.folder, self.device, self.threads = config, folder, device, threads
         self._reported, self._on_batch = reported, on_batch
+        self._trained = replace(config, accumulation=accumulation or config.accumulation)
         folder.mkdir(parents=True, exist_ok=True)
         torch.set_num_threads(threads)
         set_determinism(config.deterministic)
         self.dataset = dataset if dataset is not None else cached_dataset(config.data)
 
-        self._compilation = Compilation(config, wanted=compiles(config, device))
+        self._compilation = Compilation(self._trained, wanted=compiles(config, device))
         self._compiled = False
         self.steps_an_epoch = steps_per_epoch(len(self.dataset.train), config.batch_size)
         self.history: list[Report] = []
@@ -90,7 +95,7 @@ class Trial:
         model = config.model.build()
         initialise(model, config.seed)
         self._factor = factor_by_step(config, self.steps_an_epoch)
-        self._engine = build_engine(model, config, device)
+        self._engine = build_engine(model, self._trained, device)
         self._model, self._optimizer = model, self._engine.optimizer
         self._writer = Writer(device)
         torch.manual_seed(config.seed)  # dropout draws from here on
@@ -114,8 +119,8 @@ class Trial:
         self.train_loader = TrainLoader(
             self.dataset.train,
             dataset=self.dataset,
-            batch_size=config.micro_batch,
-            steps=self.steps_an_epoch * config.accumulation,
+            batch_size=self._trained.micro_batch,
+            steps=self.steps_an_epoch * self._trained.accumulation,
             augment=config.augment,
             seed=config.seed,
             device=device,
@@ -185,11 +190,11 @@ class Trial:
         watch.mark()
         validation = self._evaluate(self._val_loader)  # reads the device; nothing before does
         watch.mark()
-        train_loss = total.item() / (self.steps_an_epoch * self.config.accumulation)
+        train_loss = total.item() / (self.steps_an_epoch * self._trained.accumulation)
         train_seconds, val_seconds = watch.intervals()
         extra: dict[str, Any] = {
             **({"compiled": True} if self._compiled else {}),
-            **mean_auxiliary_loss(self._engine_step, self.steps_an_epoch * self.config.accumulation),
+            **mean_auxiliary_loss(self._engine_step, self.steps_an_epoch * self._trained.accumulation),
             **accuracy_by_form(self._model, lambda: self._evaluate(self._val_loader)),
         }
         if self._diagnostics is not None:
@@ -242,7 +247,7 @@ class Trial:
         self._engine_step.start_epoch()
         first = (epoch - 1) * self.steps_an_epoch
         micro_batches = self.train_loader.epoch()
-        groups = zip(*[micro_batches] * self.config.accumulation, strict=True)
+        groups = zip(*[micro_batches] * self._trained.accumulation, strict=True)
         for step, batches in enumerate(groups, start=first):
             set_rate(self._optimizer, self.config.lr * self._factor(step))
             self._step(batches)
