@@ -48,6 +48,7 @@ from search.timing import Timing
 from search.timing_run import print_preview, refuse_options, run_timing
 from search.tuning import in_numbers
 from search.warm_start import warm_started
+from search.watchdog import TIMES, Watchdog
 from trainer.dataset import read_header
 from trainer.resolve import discover_variants
 
@@ -75,6 +76,7 @@ class Asked:
     tags: tuple[str, ...]
     variants: tuple[str, ...]
     dashboard: bool
+    watchdog: float = TIMES
     warm_start: tuple[str, ...] = ()
     train_again: bool | None = None
     accept_changes: bool | None = None
@@ -88,6 +90,11 @@ def search(asked: Asked, console: Console) -> None:
         )
     if asked.accept_changes and asked.resume is None:
         raise InputError("--accept-changes is of a search that goes on, so it needs --resume SEARCH.")
+    if not (asked.watchdog == 0 or 1 <= asked.watchdog < math.inf):  # nan, too
+        raise InputError(
+            f'"--watchdog" must be 0 (never), or from 1: so many times its expected epoch a trial may be silent; but got '
+            f"{asked.watchdog:g}."
+        )
     if asked.preview and asked.resume is not None:
         raise InputError(f"--preview is of a new search, so it does not go with --resume {asked.resume}.")
     new: Checked | None
@@ -180,7 +187,7 @@ def _source(asked: Asked) -> str:
 def _options(asked: Asked) -> dict[str, object]:
     """All options that only trials have, with what was given for them."""
     spelled = {"search_seed": "--seed", "fixed": "--set", "time_budget_seconds": "--time-budget", "tags": "--tag"}
-    everywhere = ("experiment", "overrides", "preview", "storage", "dashboard")
+    everywhere = ("experiment", "overrides", "preview", "storage", "dashboard", "watchdog")
     values = {field.name: getattr(asked.overrides, field.name) for field in fields(asked.overrides)}
     values |= {field.name: getattr(asked, field.name) for field in fields(asked) if field.name not in everywhere}
     return {spelled.get(name, "--" + name.replace("_", "-")): value for name, value in values.items()}
@@ -309,7 +316,12 @@ def _train(session: Session, prepared: Prepared, resources: Resources, asked: As
     try:
         with view, links:
             status = run_session(
-                session, resources, variants=prepared.variants, dashboard=asked.dashboard, on_ray=on_ray
+                session,
+                resources,
+                variants=prepared.variants,
+                dashboard=asked.dashboard,
+                watchdog=Watchdog(asked.watchdog),
+                on_ray=on_ray,
             )
     except OSError as error:
         if error.errno != errno.ENOSPC:

@@ -13,11 +13,9 @@ from types import FrameType
 from typing import Any
 
 from search.resources import Resources
-from search.session import Session
+from search.session import RETRIES, Session
 from search.told import display_name
-
-RETRIES = 2
-"""How often a trial whose worker process died is started again, from its checkpoint."""
+from search.watchdog import Watchdog
 
 
 def run_session(
@@ -26,6 +24,7 @@ def run_session(
     *,
     variants: Sequence[str],
     dashboard: bool,
+    watchdog: Watchdog,
     on_ray: Callable[[str | None], None],
 ) -> str:
     """Train until the session is done, its time is up, or Ctrl-C; returns the status that the search then has.
@@ -33,6 +32,7 @@ def run_session(
     Args:
         variants: files or folders of feed-forward kinds outside the package, for the workers to load.
         dashboard: whether Ray's dashboard is started, on loopback.
+        watchdog: kills workers that have fallen silent; new.
         on_ray: called once Ray is up, with the dashboard's URL if there is one.
     Raises:
         KeyboardInterrupt: after Ctrl-C, when all is down and the store says `interrupted`.
@@ -43,7 +43,7 @@ def run_session(
     ray_folder = session.folder / "ray"
     status = "interrupted"
     try:
-        _fit(session, resources, variants, dashboard, on_ray, ray_folder)
+        _fit(session, resources, variants, dashboard, watchdog, on_ray, ray_folder)
     except Exception:
         if session.broken is None:
             raise
@@ -65,6 +65,7 @@ def _fit(
     resources: Resources,
     variants: Sequence[str],
     dashboard: bool,
+    watchdog: Watchdog,
     on_ray: Callable[[str | None], None],
     ray_folder: Path,
 ) -> None:
@@ -74,6 +75,7 @@ def _fit(
 
     from search.gang import shape
     from search.ray_adaptors import SessionScheduler, SessionSearcher, TrialActor
+    from search.ray_watchdog import Watching
     from search.told import hparams
 
     with _ctrl_c_held_back():
@@ -107,7 +109,7 @@ def _fit(
         tune_config=tune.TuneConfig(
             num_samples=-1,
             search_alg=SessionSearcher(session, work),
-            scheduler=SessionScheduler(session),
+            scheduler=SessionScheduler(session, watchdog),
             reuse_actors=True,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
@@ -116,7 +118,8 @@ def _fit(
             name="tune",
             storage_path=str(ray_folder.resolve()),
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            callbacks=[Watching(session, watchdog)],
+            failure_config=tune.FailureConfig(max_failures=RETRIES),  # of each trial `SessionScheduler` knows better
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
         ),
     )

@@ -20,15 +20,17 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.util import get_current_placement_group
 
-from search.gang import Gang, WorkerLostError
+from search.deaths import cause_of_death, killed_for_memory
+from search.gang import Gang
 from search.session import Session
 from search.told import display_name
+from search.watchdog import Watchdog
 from search.worker import TrialWorker
+from trainer.config import TrialConfig
+from trainer.memory import finer
 
 WORK = "arbor"
 """The key under which a Tune config carries what is not the trial's dictionary: ids, folder, resources."""
-
-_DIED = "the trial's worker process died"
 
 
 class TrialActor(tune.Trainable):
@@ -42,7 +44,8 @@ class TrialActor(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         self._flat = {key: value for key, value in config.items() if key != WORK}
         self._work = config[WORK]
-        self._worker: TrialWorker | Gang | None = None
+        self._fresh = True
+        self._worker: TrialWorker | Gang | None = getattr(self, "_worker", None)
 
     def __repr__(self) -> str:
         """What Ray's dashboard shows of this worker: Ray reads it once, when the worker starts on its first trial."""
@@ -50,17 +53,19 @@ class TrialActor(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         _name_process(display_name(self._work))
-        if self._worker is None:
+        if self._fresh and self._worker is not None:
+            self._worker.end()  # the trial before; in `reset_config` the watchdog would not see it hang
+        self._fresh = False
+        if self._worker is None or not self._worker.alive:
             self._worker = TrialWorker() if self._work["workers"] == 1 else self._new_gang()
-        return self._worker.step(self._flat, self._work)
+        result = self._worker.step(self._flat, self._work)
+        if "out_of_memory" in result:  # the next step begins anew; the driver, which may stop the trial, counts alike
+            config = TrialConfig.from_flat(self._flat)
+            self._work["accumulation"] = finer(config.batch_size, config.accumulation, result["out_of_memory"])
+        return result
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        worker = self._worker
-        if worker is not None:
-            worker.end()
         self.setup(new_config)
-        if not isinstance(worker, Gang) or worker.alive:
-            self._worker = worker
         return True
 
     def cleanup(self) -> None:
@@ -110,6 +115,7 @@ class SessionSearcher(Searcher):
             "trial": assignment.trial_id,
             "folder": str(assignment.folder),
             "reported": assignment.reported,
+            "accumulation": assignment.accumulation,
             **self._work,
         }
         return {**assignment.flat, WORK: own}
@@ -119,7 +125,7 @@ class SessionSearcher(Searcher):
         if own is None:
             return
         if error:
-            self._session.fail(own, f"{self._session.lost.get(own, _DIED)}, again after each retry")
+            self._session.give_up(own)
         self._session.release(own)
 
     def save(self, checkpoint_path: str) -> None:
@@ -135,37 +141,47 @@ class SessionSearcher(Searcher):
 class SessionScheduler(FIFOScheduler):
     """Commits each report through the session before Tune acts on it, and passes on its verdict."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, watchdog: Watchdog) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._session = session
+        self._session, self._watchdog = session, watchdog
+        self._killed_before = killed_for_memory()
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Tune counts the losses of this driver, the store those of all: give Tune the number that comes to the same."""
+        trial.max_failures = trial.num_failures + self._session.retries_left(trial.config[WORK]["trial"])
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         from trainer.report import Report
 
         own = trial.config[WORK]["trial"]
+        self._watchdog.heard(own)
         with _noted(self._session):
             if "disk_full" in result:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), result["disk_full"])
             if "failed" in result:
                 self._session.fail(own, result["failed"])
                 return TrialScheduler.STOP
+            if "out_of_memory" in result:
+                more = self._session.run_out_of_memory(own, result["out_of_memory"])
+                trial.config[WORK]["accumulation"] = more  # from which Tune makes the next worker, should this one die
+                return TrialScheduler.STOP if more is None else TrialScheduler.CONTINUE
             report = Report.from_plain(json.loads(result["report"]))
+            self._watchdog.learn(own, trial.config["ffn"], report.row.train_seconds + report.row.val_seconds)
             stop = self._session.report(own, report, json.loads(result["provenance"]))
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """A worker process is gone. Tune starts the trial again, up to the retries of the driver."""
-        self._session.lose(trial.config[WORK]["trial"], _loss(trial), retried=trial.should_recover())
+        """A worker process is gone. Tune starts the trial again, up to the retries that it has left."""
+        own = trial.config[WORK]["trial"]
+        now = killed_for_memory()
+        how = self._watchdog.killed.pop(own, None) or cause_of_death(
+            Path(trial.error_file).read_text(), now - self._killed_before
+        )
+        self._killed_before = now
+        self._watchdog.ended(own)
+        with _noted(self._session):
+            self._session.lose(own, how)
+        trial.config[WORK]["reported"] = self._session.trials[own].epochs
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
-
-
-def _loss(trial: Any) -> str:
-    """Why Tune lost a trial, from its notes: a process that died has no more to say, one that raised has."""
-    notes = Path(trial.error_file).read_text().rpartition("Failure # ")[2].strip().splitlines()
-    lost = notes[-1].partition(f"{WorkerLostError.__name__}: ")[2] if notes else ""
-    if lost:
-        return lost
-    raised = any(line.startswith("Traceback") for line in notes)
-    return f"the trial's worker process raised {notes[-1].strip()}" if raised else _DIED

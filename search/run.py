@@ -123,6 +123,10 @@ def main(
     preview: Annotated[
         bool, typer.Option("--preview", help="Estimate time, GPU-hours and memory; start no search.")
     ] = False,
+    watchdog: Annotated[
+        float,
+        typer.Option(help="Kill a trial that is silent for so many times its expected epoch, and retry it; 0: never."),
+    ] = 20.0,
     dashboard: Annotated[bool, typer.Option(help="Ray's dashboard, on loopback.")] = True,
     list_all: Annotated[bool, typer.Option("--list", help="Name the experiments and their questions.")] = False,
     show: Annotated[str | None, typer.Option(metavar="NAME", help="An experiment's question, space, budget.")] = None,
@@ -183,6 +187,7 @@ def main(
         tags=tuple(tag or ()),
         variants=absolute_paths(variants or ()),
         dashboard=dashboard,
+        watchdog=watchdog,
         warm_start=tuple(warm_start or ()),
         train_again=train_again or None,
         accept_changes=accept_changes or None,

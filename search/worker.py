@@ -8,6 +8,8 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainer.memory import is_out_of_memory
+
 if TYPE_CHECKING:
     from trainer.ranks import World
 
@@ -24,21 +26,35 @@ class TrialWorker:
         self._trial: Any = None
         self._reports: Any = None
 
+    @property
+    def alive(self) -> bool:
+        """Always, seen from within."""
+        return True
+
     def step(self, flat: dict[str, Any], work: dict[str, Any]) -> dict[str, Any]:
-        """One epoch of the trial, which the first call begins: Tune's result, or one with `failed` or `disk_full`."""
+        """One epoch of the trial, which the first call begins: Tune's result, or what went wrong.
+
+        That is a dictionary with `failed`, `disk_full`, or `out_of_memory`, the micro-batches a step that were too few; the
+        trial is left then, and may be begun again with more.
+        """
         try:
-            if self._trial is None:
-                self._begin(flat, work)
-                provenance = self._provenance()
-            else:
-                provenance = {}
-            report = next(self._reports)
+            return self._next_report(flat, work)
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 return {"failed": _cause(error), "traceback": traceback.format_exc()}
             return {"disk_full": str(error.filename or work["folder"])}
         except Exception as error:  # noqa: BLE001  # the driver shows it and goes on
-            return {"failed": _cause(error), "traceback": traceback.format_exc()}
+            if not is_out_of_memory(error):
+                return {"failed": _cause(error), "traceback": traceback.format_exc()}
+        self.end()  # not in the handler, where the error still holds what fills the memory
+        return {"out_of_memory": work["accumulation"]}
+
+    def _next_report(self, flat: dict[str, Any], work: dict[str, Any]) -> dict[str, Any]:
+        provenance: dict[str, Any] = {}
+        if self._reports is None:
+            self._begin(flat, work)
+            provenance = self._provenance()
+        report = next(self._reports)
         return {
             "epoch": report.row.epoch,
             "val_acc": report.row.val_acc,
@@ -53,7 +69,7 @@ class TrialWorker:
         """Leave the trial, and be free for the next one."""
         if self._trial is not None:
             self._trial.close()
-            self._trial = None
+        self._trial = self._reports = None
 
     def _begin(self, flat: dict[str, Any], work: dict[str, Any]) -> None:
         from arch_space.registry import FFN
@@ -71,6 +87,7 @@ class TrialWorker:
             device=device_of(work["gpus"] > 0),
             threads=work["threads"],
             reported=work["reported"],
+            accumulation=work["accumulation"],
             dataset=cached_dataset(work["data"]),
             world=self._world or SINGLE,
             hparams=work["hparams"],
@@ -84,9 +101,7 @@ class TrialWorker:
 
 
 def _cause(error: Exception) -> str:
-    import torch
-
-    if isinstance(error, torch.cuda.OutOfMemoryError):
-        return "the GPU's memory is full: run fewer trials at once, or raise accumulation"
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # torch's allocator on a CPU says this
+        return "this machine's memory is full: run fewer trials at once, or smaller batches"
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0] if text else 'no message'}"

@@ -64,6 +64,8 @@ class Trial:
         config: resolved (its `precision` is not auto, `classes` and `image_size` are the data's).
         folder: the trial's own; made here. A checkpoint in it is taken up.
         reported: how many epochs the receiver of the reports has already; later ones are handed out again.
+        accumulation: micro-batches a step, where memory does not suffice for those of `config`, which stays what the trial
+            is; it must divide the batch.
         dataset: where it is not the one that `config.data` names.
         on_batch: called with the number of images after every micro-batch of training, for a progress bar.
         world: the place of this process among the trial's workers; all see the same folder, and rank 0 writes.
@@ -81,6 +83,7 @@ class Trial:
         device: torch.device,
         threads: int,
         reported: int = 0,
+        accumulation: int | None = None,
         dataset: Dataset | None = None,
         on_batch: Callable[[int], None] = lambda images: None,
         world: World = SINGLE,
@@ -90,13 +93,14 @@ class Trial:
         self.config, self.folder, self.device, self.threads = config, folder, device, threads
         self._reported, self._on_batch = reported, on_batch
         self.world, self._ranks = world, Ranks(world, device)
+        self._trained = replace(config, accumulation=accumulation or config.accumulation)
         folder.mkdir(parents=True, exist_ok=True)
         torch.set_num_threads(threads)
         set_determinism(config.deterministic)
         self.dataset = dataset if dataset is not None else cached_dataset(config.data)
 
-        require_workers(config, world.size, self.dataset)
-        own = replace(config, batch_size=config.batch_size // world.size)  # what this worker computes
+        require_workers(self._trained, world.size, self.dataset)
+        own = replace(self._trained, batch_size=config.batch_size // world.size)  # what this worker computes
         self._compilation = Compilation(own, wanted=compiles(config, device))
         self._compiled = False
         self.steps_an_epoch = steps_per_epoch(len(self.dataset.train), config.batch_size)
@@ -108,7 +112,7 @@ class Trial:
         model = config.model.build()
         initialise(model, config.seed)
         self._factor = factor_by_step(config, self.steps_an_epoch)
-        self._engine = build_engine(model, config, device, world)
+        self._engine = build_engine(model, self._trained, device, world)
         self._model, self._optimizer = model, torch_optimizer(self._engine)
         self._writer = Writer(device)
         torch.manual_seed(config.seed + (world.rank << 31))  # dropout draws from here on
@@ -137,8 +141,8 @@ class Trial:
         self.train_loader = TrainLoader(
             self.dataset.train,
             dataset=self.dataset,
-            batch_size=config.micro_batch,
-            steps=self.steps_an_epoch * config.accumulation,
+            batch_size=self._trained.micro_batch,
+            steps=self.steps_an_epoch * self._trained.accumulation,
             augment=config.augment,
             seed=config.seed,
             device=device,
@@ -213,11 +217,11 @@ class Trial:
         self._ranks.mean_(total, self._engine_step.auxiliary_total)
         validation = self._evaluate(self._val_loader)  # reads the device; nothing before does
         watch.mark()
-        train_loss = total.item() / (self.steps_an_epoch * self.config.accumulation)
+        train_loss = total.item() / (self.steps_an_epoch * self._trained.accumulation)
         train_seconds, val_seconds = watch.intervals()
         extra: dict[str, Any] = {
             **({"compiled": True} if self._compiled else {}),
-            **mean_auxiliary_loss(self._engine_step, self.steps_an_epoch * self.config.accumulation),
+            **mean_auxiliary_loss(self._engine_step, self.steps_an_epoch * self._trained.accumulation),
             **accuracy_by_form(self._model, lambda: self._evaluate(self._val_loader)),
         }
         if self._diagnostics is not None:
@@ -270,7 +274,7 @@ class Trial:
         self._engine_step.start_epoch()
         first = (epoch - 1) * self.steps_an_epoch
         micro_batches = self.train_loader.epoch()
-        groups = zip(*[micro_batches] * self.config.accumulation, strict=True)
+        groups = zip(*[micro_batches] * self._trained.accumulation, strict=True)
         for step, batches in enumerate(groups, start=first):
             set_rate(self._optimizer, self.config.lr * self._factor(step))
             self._step(batches)
