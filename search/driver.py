@@ -12,6 +12,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from search.ray_folder import ray_folder
+from search.ray_watch import RayWatch
 from search.resources import Resources
 from search.session import Session
 
@@ -39,21 +41,23 @@ def run_session(
     """
     _quiet_environment(session)
     signal.signal(signal.SIGTERM, _as_ctrl_c)
-    ray_folder = session.folder / "ray"
+    tune_folder = session.folder / "ray"
     status = "interrupted"
-    try:
-        _fit(session, resources, variants, dashboard, on_ray, ray_folder)
-    except Exception:
-        if session.broken is None:
-            raise
-        raise session.broken from None  # Tune wraps what its callbacks raise into text
-    finally:
+    with ray_folder() as temporary:
         try:
+            with RayWatch(session, dashboard=dashboard):
+                _fit(session, resources, variants, dashboard, on_ray, tune_folder, temporary)
+        except Exception:
             if session.broken is None:
-                status = session.close()  # before Ray goes, which takes seconds in which a second Ctrl-C may come
+                raise
+            raise session.broken from None  # Tune wraps what its callbacks raise into text
         finally:
-            _shut_ray_down()
-            shutil.rmtree(ray_folder, ignore_errors=True)  # Tune's own notes; the store is the truth
+            try:
+                if session.broken is None:
+                    status = session.close()  # before Ray goes, which takes seconds in which a second Ctrl-C may come
+            finally:
+                _shut_ray_down()
+                shutil.rmtree(tune_folder, ignore_errors=True)  # Tune's own notes; the store is the truth
     if status == "interrupted" and not session.out_of_time:
         raise KeyboardInterrupt
     return status
@@ -65,7 +69,8 @@ def _fit(
     variants: Sequence[str],
     dashboard: bool,
     on_ray: Callable[[str | None], None],
-    ray_folder: Path,
+    tune_folder: Path,
+    temporary: Path,
 ) -> None:
     """Bring Ray up and let Tune train until the session is done; returns early after Ctrl-C."""
     import ray
@@ -76,6 +81,7 @@ def _fit(
     with _ctrl_c_held_back():
         context = ray.init(
             address="local",  # else Ray joins whatever cluster a file in /tmp names
+            _temp_dir=str(temporary),
             num_cpus=resources.cpus,
             num_gpus=resources.gpus,
             include_dashboard=dashboard,
@@ -104,7 +110,7 @@ def _fit(
         ),
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=str(ray_folder.resolve()),
+            storage_path=str(tune_folder.resolve()),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=RETRIES),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),

@@ -147,6 +147,17 @@ class Session:
         self._count_gpu_seconds()
         return self._gpu_seconds_left <= 0 or (self._deadline is not None and self._clock() > self._deadline)
 
+    @property
+    def seconds_left(self) -> float:
+        """Of the time budget; infinite where there is none."""
+        return math.inf if self._deadline is None else self._deadline - self._clock()
+
+    @property
+    def gpu_hours_left(self) -> float:
+        """Of those that were given; infinite where none were."""
+        self._count_gpu_seconds()
+        return self._gpu_seconds_left / 3600
+
     def _count_gpu_seconds(self) -> None:
         """Take off what the live trials have used since the last call; call before `_live` changes."""
         now = self._clock()
