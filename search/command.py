@@ -288,6 +288,7 @@ def _train(session: Session, prepared: Prepared, resources: Resources, asked: As
     _announce(session, prepared, resources, console)
 
     def on_ray(url: str | None) -> None:
+        view.ray_is_up()
         if url is not None:
             console.print(f"Ray dashboard: {url} (it asks for what `ray get-auth-token` prints)", highlight=False)
 

@@ -64,13 +64,15 @@ class RayWatch:
                 self._start_again(dead[0])
 
     def _start_again(self, name: str) -> None:
-        """Does not return: this process becomes the next driver, or ends."""
+        """This process becomes the next driver, or ends; returns only where it is ending anyway."""
         session = self._session
         before = int(os.environ.get(COUNT, "0")) if _epochs(session) == self._epochs else 0
         for process in self._family.values():  # all that Ray had started, its agents too
             with suppress(psutil.Error):
                 process.kill()
         psutil.wait_procs(self._family.values(), timeout=5)
+        if self._over.is_set():  # Ctrl-C came, or SIGTERM: the main thread is on its way out
+            return
         resume = ["-m", "search.run", "--resume", session.search_id, "--storage", session.store.url]
         if before >= RESTARTS:
             sys.stdout.flush()
