@@ -28,7 +28,7 @@ from benchmarks.fault_audit import (
 from benchmarks.fault_processes import Driver, marked, shared_memory, target_of, targets, trainer_of
 from results.errors import InputError
 from results.store import ENDED, Store
-from search.driver import RETRIES
+from search.session import RETRIES
 
 WEIGHTS = {"driver": 5, "trial worker": 3, "gang worker": 3, "raylet": 2, "gcs_server": 1}
 """How often each target is drawn, against the others."""

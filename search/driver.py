@@ -17,9 +17,6 @@ from search.ray_watch import RayWatch
 from search.resources import Resources
 from search.session import Session
 
-RETRIES = 2
-"""How often a trial whose worker process died is started again, from its checkpoint."""
-
 
 def run_session(
     session: Session,
@@ -112,7 +109,8 @@ def _fit(
             name="tune",
             storage_path=str(tune_folder.resolve()),
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            # the session starts such a trial again: Tune counts a worker twice that dies between two trials
+            failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
         ),
     )

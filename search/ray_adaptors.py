@@ -30,8 +30,8 @@ _DIED = "the trial's worker process died"
 class TrialActor(tune.Trainable):
     """Trains one trial, an epoch a step; reused for the next trial when Tune has one for the same resources.
 
-    What goes wrong in our own code becomes a result that says so; only the death of the process itself is left to Tune,
-    which then starts the trial again elsewhere, where it finds its checkpoint.
+    What goes wrong in our own code becomes a result that says so; at the death of the process itself Tune gives up,
+    and the session has the trial started again elsewhere, where it finds its checkpoint.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -144,9 +144,8 @@ class SessionSearcher(Searcher):
         own = self._ids.pop(trial_id, None)
         if own is None:
             return
-        if error:
-            self._session.fail(own, f"{self._session.lost.get(own, _DIED)}, again after each retry")
-        self._session.release(own)
+        if not error:
+            self._session.release(own)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the store has it all."""
@@ -180,8 +179,9 @@ class SessionScheduler(FIFOScheduler):
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """A worker process is gone. Tune starts the trial again, up to the retries of the driver."""
-        self._session.lose(trial.config[WORK]["trial"], _loss(trial), retried=trial.should_recover())
+        """A worker process is gone; Tune gives this trial of its own up, and the session gives ours out anew."""
+        with _noted(self._session):
+            self._session.lose(trial.config[WORK]["trial"], _loss(trial))
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

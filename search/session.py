@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,6 +32,8 @@ from trainer.dataset import Header
 from trainer.report import Report
 from trainer.resolve import resolve
 
+RETRIES = 2
+"""How often a trial whose worker process died is started again, from its checkpoint."""
 REPORTED_ENDS = frozenset({"finished", "plateau", "diverged"})
 """How a trial may end by itself; the scheduler is not asked about the report that says so."""
 
@@ -80,7 +83,7 @@ class Session:
         self.header, self._gpus = header, gpus_per_trial
         self.on_event = on_event
         self.on_note: Callable[[str], None] = lambda sentence: None
-        self.lost: dict[str, str] = {}
+        self._losses: Counter[str] = Counter()
         self._clock = clock
         self._deadline = clock() + time_budget_seconds if time_budget_seconds else None
         self._gpu_seconds_left = gpu_hours * 3600 if gpu_hours is not None else math.inf
@@ -312,12 +315,18 @@ class Session:
 
     # workers that go
 
-    def lose(self, trial_id: str, how: str, *, retried: bool) -> None:
-        """A worker is gone in the middle of a trial. Changes nothing: the store and the checkpoint have what it did."""
-        self.lost[trial_id] = how
-        if retried:
-            epoch = self.trials[trial_id].epochs
-            self.on_note(f"{trial_id}: {how} after epoch {epoch}; it starts again from its last checkpoint.")
+    def lose(self, trial_id: str, how: str) -> None:
+        """A worker is gone in the middle of a trial, which goes on from its checkpoint, or fails after `RETRIES`.
+
+        It is the next one to be given out, as if it had never had the worker.
+        """
+        row = self.trials[trial_id]
+        self._losses[trial_id] += 1
+        if self._losses[trial_id] > RETRIES:
+            self.fail(trial_id, f"{how}, again after each retry")
+        elif row.status not in ENDED:
+            self.on_note(f"{trial_id}: {how} after epoch {row.epochs}; it starts again from its last checkpoint.")
+        self.release(trial_id)
 
     def release(self, trial_id: str) -> None:
         """The trial holds no worker and no GPU any more, though it may go on later (time is up, Ctrl-C)."""
