@@ -76,9 +76,9 @@ def differences(killed: list[tuple[str, Any]], whole: list[tuple[str, Any]]) -> 
 
 def left_files(runs: Path, temporary: Path) -> list[str]:
     """Files of ended searches that only a running one needs, and whatever is in their temporary folder."""
-    faults = [f"temporary file left: {path}" for path in sorted(temporary.rglob("*"))]
+    faults = [f"temporary file left: {path}" for path in sorted(temporary.iterdir())]
     for search in runs.iterdir():
-        for pattern in ("ray", "*/last.pt", "*/best-*.pt", "**/.*", "**/*.tmp"):
+        for pattern in ("ray", "*/last.pt", "*/best-*.pt", "*/.*", "**/*.tmp"):
             if search.name != "data":  # beside each data set lies its lock
                 faults += [f"file left of a search that has ended: {path}" for path in search.glob(pattern)]
     return faults

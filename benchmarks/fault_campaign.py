@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
+import os
 import random
 import re
 import shutil
@@ -258,6 +260,10 @@ class Campaign:
     def _start(self, arguments: Sequence[str]) -> Driver:
         self._began = time.monotonic()
         environment = {"TMPDIR": str(self._temporary), "COLUMNS": "160"}
+        # torch keeps compiled code below the temporary folder, for later runs: that is no litter
+        environment["TORCHINDUCTOR_CACHE_DIR"] = os.environ.get(
+            "TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/torchinductor_{getpass.getuser()}"
+        )
         self._driver = Driver(arguments, self._folder, self._log, self._mark, environment)
         return self._driver
 

@@ -21,7 +21,7 @@ from results.matches import QUANTITIES, variant_words
 from results.store import Store
 from search import catalog
 from search.confirm import Wish, confirmation, more_seeds
-from search.driver import run_session
+from search.driver import run_session, tidy_up
 from search.experiment import Experiment
 from search.heartbeat import Heartbeat
 from search.live import LiveView
@@ -117,6 +117,7 @@ def search(asked: Asked, console: Console) -> None:
         )
         if session.complete:
             store.update_search(prepared.search_id, status="ended")
+            tidy_up(session)
             console.print(f"Search {prepared.search_id} has ended: all its {session.planned} trials have run. "
                           "Add some with --trials or, to a comparison, --seeds.", highlight=False)  # fmt: skip
         else:

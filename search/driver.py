@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from search.ray_folder import ray_folder
+from search.ray_folder import ray_folder, remove_abandoned
 from search.ray_watch import RayWatch
 from search.resources import Resources
 from search.session import Session
@@ -38,7 +38,7 @@ def run_session(
     """
     _quiet_environment(session)
     signal.signal(signal.SIGTERM, _as_ctrl_c)
-    tune_folder = session.folder / "ray"
+    tune_folder = _tune_folder(session)
     status = "interrupted"
     with ray_folder() as temporary:
         try:
@@ -58,6 +58,16 @@ def run_session(
     if status == "interrupted" and not session.out_of_time:
         raise KeyboardInterrupt
     return status
+
+
+def tidy_up(session: Session) -> None:
+    """Remove what a driver left that was killed when its search was complete already, so that none comes after it."""
+    remove_abandoned()
+    shutil.rmtree(_tune_folder(session), ignore_errors=True)
+
+
+def _tune_folder(session: Session) -> Path:
+    return session.folder / "ray"
 
 
 def _fit(

@@ -32,9 +32,8 @@ def ray_folder() -> Iterator[Path]:
 
     After an exception it stays, since Ray's logs may say why; the next search on this machine removes it.
     """
-    base = _base()
-    remove_abandoned(base)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))  # for this user alone
+    remove_abandoned()
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_base()))  # for this user alone
     lock = _locked(folder / LOCK)
     try:
         yield folder
@@ -47,9 +46,9 @@ def ray_folder() -> Iterator[Path]:
             lock.close()
 
 
-def remove_abandoned(base: Path) -> None:
-    """Remove what this user's dead drivers left under `base`."""
-    for folder in base.glob(f"{PREFIX}*"):
+def remove_abandoned() -> None:
+    """Remove what this user's dead drivers left on this machine."""
+    for folder in _base().glob(f"{PREFIX}*"):
         try:
             if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
                 continue
