@@ -23,7 +23,7 @@ from results.store import Store
 from search import catalog
 from search.confirm import Wish, confirmation, more_seeds
 from search.dashboard_link import DashboardLink, dashboard_token
-from search.driver import run_session
+from search.driver import run_session, tidy_up
 from search.experiment import Experiment
 from search.heartbeat import Heartbeat
 from search.live import LiveView
@@ -128,6 +128,7 @@ def search(asked: Asked, console: Console) -> None:
         )
         if session.complete:
             store.update_search(prepared.search_id, status="ended")
+            tidy_up(session)
             console.print(f"Search {prepared.search_id} has ended: all its {session.planned} trials have run. "
                           "Add some with --trials or, to a comparison, --seeds.", highlight=False)  # fmt: skip
         else:
@@ -303,6 +304,7 @@ def _train(session: Session, prepared: Prepared, resources: Resources, asked: As
     links = ExitStack()  # one page, which lives as long as Ray does
 
     def on_ray(url: str | None) -> None:
+        view.ray_is_up()
         if url is not None:
             token = dashboard_token()
             link = links.enter_context(DashboardLink(url, token)) if token is not None else None

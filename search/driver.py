@@ -12,8 +12,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from search.ray_folder import ray_folder, remove_abandoned
+from search.ray_watch import RayWatch
 from search.resources import Resources
-from search.session import RETRIES, Session
+from search.session import Session
 from search.told import display_name
 from search.watchdog import Watchdog
 
@@ -40,24 +42,36 @@ def run_session(
     """
     _quiet_environment(session)
     signal.signal(signal.SIGTERM, _as_ctrl_c)
-    ray_folder = session.folder / "ray"
+    tune_folder = _tune_folder(session)
     status = "interrupted"
-    try:
-        _fit(session, resources, variants, dashboard, watchdog, on_ray, ray_folder)
-    except Exception:
-        if session.broken is None:
-            raise
-        raise session.broken from None  # Tune wraps what its callbacks raise into text
-    finally:
+    with ray_folder() as temporary:
         try:
+            with RayWatch(session, dashboard=dashboard):
+                _fit(session, resources, variants, dashboard, watchdog, on_ray, tune_folder, temporary)
+        except Exception:
             if session.broken is None:
-                status = session.close()  # before Ray goes, which takes seconds in which a second Ctrl-C may come
+                raise
+            raise session.broken from None  # Tune wraps what its callbacks raise into text
         finally:
-            _shut_ray_down()
-            shutil.rmtree(ray_folder, ignore_errors=True)  # Tune's own notes; the store is the truth
+            try:
+                if session.broken is None:
+                    status = session.close()  # before Ray goes, which takes seconds in which a second Ctrl-C may come
+            finally:
+                _shut_ray_down()
+                shutil.rmtree(tune_folder, ignore_errors=True)  # Tune's own notes; the store is the truth
     if status == "interrupted" and not session.out_of_time:
         raise KeyboardInterrupt
     return status
+
+
+def tidy_up(session: Session) -> None:
+    """Remove what a driver left that was killed when its search was complete already, so that none comes after it."""
+    remove_abandoned()
+    shutil.rmtree(_tune_folder(session), ignore_errors=True)
+
+
+def _tune_folder(session: Session) -> Path:
+    return session.folder / "ray"
 
 
 def _fit(
@@ -67,7 +81,8 @@ def _fit(
     dashboard: bool,
     watchdog: Watchdog,
     on_ray: Callable[[str | None], None],
-    ray_folder: Path,
+    tune_folder: Path,
+    temporary: Path,
 ) -> None:
     """Bring Ray up and let Tune train until the session is done; returns early after Ctrl-C."""
     import ray
@@ -81,6 +96,7 @@ def _fit(
     with _ctrl_c_held_back():
         context = ray.init(
             address="local",  # else Ray joins whatever cluster a file in /tmp names
+            _temp_dir=str(temporary),
             num_cpus=resources.cpus,
             num_gpus=resources.gpus,
             include_dashboard=dashboard,
@@ -116,10 +132,11 @@ def _fit(
         ),
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=str(ray_folder.resolve()),
+            storage_path=str(tune_folder.resolve()),
             verbose=0,
             callbacks=[Watching(session, watchdog)],
-            failure_config=tune.FailureConfig(max_failures=RETRIES),  # of each trial `SessionScheduler` knows better
+            # the session starts such a trial again: Tune counts a worker twice that dies between two trials
+            failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
         ),
     )

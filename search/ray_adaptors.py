@@ -37,7 +37,7 @@ class TrialActor(tune.Trainable):
     """Trains one trial, an epoch a step; reused for the next trial when Tune has one for the same resources.
 
     A trial of one worker trains in this process, one of several in those of a `Gang`. What goes wrong in our own code
-    becomes a result that says so; only the death of a process is left to Tune, which then starts the trial again
+    becomes a result that says so; at the death of a process Tune gives up, and the session has the trial started again
     elsewhere, where it finds its checkpoint.
     """
 
@@ -124,9 +124,8 @@ class SessionSearcher(Searcher):
         own = self._ids.pop(trial_id, None)
         if own is None:
             return
-        if error:
-            self._session.give_up(own)
-        self._session.release(own)
+        if not error:
+            self._session.release(own)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the store has it all."""
@@ -145,10 +144,6 @@ class SessionScheduler(FIFOScheduler):
         super().__init__()  # type: ignore[no-untyped-call]
         self._session, self._watchdog = session, watchdog
         self._killed_before = killed_for_memory()
-
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Tune counts the losses of this driver, the store those of all: give Tune the number that comes to the same."""
-        trial.max_failures = trial.num_failures + self._session.retries_left(trial.config[WORK]["trial"])
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         from trainer.report import Report
@@ -171,7 +166,7 @@ class SessionScheduler(FIFOScheduler):
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """A worker process is gone. Tune starts the trial again, up to the retries that it has left."""
+        """A worker process is gone; Tune gives this trial of its own up, and the session gives ours out anew."""
         own = trial.config[WORK]["trial"]
         now = killed_for_memory()
         how = self._watchdog.killed.pop(own, None) or cause_of_death(
@@ -181,7 +176,6 @@ class SessionScheduler(FIFOScheduler):
         self._watchdog.ended(own)
         with _noted(self._session):
             self._session.lose(own, how)
-        trial.config[WORK]["reported"] = self._session.trials[own].epochs
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

@@ -88,6 +88,7 @@ class Session:
         self.header, self._gpus = header, gpus_per_trial
         self.on_event = on_event
         self.on_note: Callable[[str], None] = lambda sentence: None
+
         self._clock = clock
         self._deadline = clock() + time_budget_seconds if time_budget_seconds else None
         self._gpu_seconds_left = gpu_hours * 3600 if gpu_hours is not None else math.inf
@@ -154,6 +155,17 @@ class Session:
         """Whether the time or the GPU-hours of this session are used up."""
         self._count_gpu_seconds()
         return self._gpu_seconds_left <= 0 or (self._deadline is not None and self._clock() > self._deadline)
+
+    @property
+    def seconds_left(self) -> float:
+        """Of the time budget; infinite where there is none."""
+        return math.inf if self._deadline is None else self._deadline - self._clock()
+
+    @property
+    def gpu_hours_left(self) -> float:
+        """Of those that were given; infinite where none were."""
+        self._count_gpu_seconds()
+        return self._gpu_seconds_left / 3600
 
     def _count_gpu_seconds(self) -> None:
         """Take off what the live trials have used since the last call; call before `_live` changes."""
@@ -315,27 +327,22 @@ class Session:
 
     # workers that go
 
-    def retries_left(self, trial_id: str) -> int:
-        """How often a trial may still lose its worker and start again."""
-        return max(0, RETRIES - len(lost_workers(self.trials[trial_id].provenance)))
-
     def lose(self, trial_id: str, how: str) -> None:
-        """A worker is gone in the middle of a trial: it goes on from its checkpoint or, after the last retry, has failed."""
-        row = self.trials[trial_id]
-        if row.status in ENDED or row.status == "paused":
-            return
-        loss = Loss(epoch=row.epochs, cause=how)
-        known = lost_workers(row.provenance)
-        if len(known) < RETRIES:
-            self._update(trial_id, provenance=with_loss(row.provenance, loss))
-            retry = f"retry {len(known) + 1} of {RETRIES}"
-            self.on_note(f"{trial_id}: {loss.in_words}; it starts again from its last checkpoint ({retry}).")
-        else:
-            self.fail(trial_id, _given_up([*known, loss]), provenance=with_loss(row.provenance, loss))
+        """A worker is gone in the middle of a trial, which goes on from its checkpoint or, after the last retry, has failed.
 
-    def give_up(self, trial_id: str) -> None:
-        """Tune has given a trial up; where we have not, its row gets an end."""
-        self.fail(trial_id, _given_up(lost_workers(self.trials[trial_id].provenance)))
+        It is the next one to be given out, as if it had never had the worker.
+        """
+        row = self.trials[trial_id]
+        if row.status not in ENDED and row.status != "paused":
+            loss = Loss(epoch=row.epochs, cause=how)
+            known = lost_workers(row.provenance)
+            if len(known) < RETRIES:
+                self._update(trial_id, provenance=with_loss(row.provenance, loss))
+                retry = f"retry {len(known) + 1} of {RETRIES}"
+                self.on_note(f"{trial_id}: {loss.in_words}; it starts again from its last checkpoint ({retry}).")
+            else:
+                self.fail(trial_id, _given_up([*known, loss]), provenance=with_loss(row.provenance, loss))
+        self.release(trial_id)
 
     def run_out_of_memory(self, trial_id: str, accumulation: int) -> int | None:
         """The GPU's memory did not suffice for a step of so many micro-batches; how many the trial goes on with, if any.

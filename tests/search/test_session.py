@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from results.losses import lost_workers
 from results.rows import EpochRow
 from results.store import Store
 from search.experiment import Experiment
@@ -346,7 +347,6 @@ def test_losses_of_a_worker_count_over_all_drivers_and_after_the_last_retry_the_
         session.on_note = notes.append
         assignment = session.next_trial()
         assert assignment.trial_id == "toy-1.1"
-        assert session.retries_left("toy-1.1") == 2 - driver
         session.report("toy-1.1", report_of(assignment.flat, driver + 1, value=0.99), {"host": "here"})
         session.lose("toy-1.1", "the worker died" if driver else "the worker was silent")
         assert len(notes) == (driver < 2)
@@ -357,7 +357,6 @@ def test_losses_of_a_worker_count_over_all_drivers_and_after_the_last_retry_the_
     )
     assert row.provenance["host"] == "here"
     session.lose("toy-1.1", "an orphan died")
-    session.give_up("toy-1.1")
     assert store.trial("toy-1.1") == row, "what has ended changes no more"
 
 
@@ -372,7 +371,7 @@ def test_a_trial_out_of_memory_goes_on_in_smaller_parts_under_any_driver_until_t
     again = session_of(store, search_id, SEARCH, header, tmp_path)  # the first was killed
     assignment = again.next_trial()
     assert (assignment.trial_id, assignment.accumulation, assignment.flat["accumulation"]) == ("toy-1.1", 4, 1)
-    assert again.retries_left("toy-1.1") == 2, "memory takes no retry of a lost worker"
+    assert lost_workers(again.trials["toy-1.1"].provenance) == [], "memory takes no retry of a lost worker"
     assert [again.run_out_of_memory("toy-1.1", parts) for parts in (4, 8, 16)] == [8, 16, None]
     row = store.trial("toy-1.1")
     assert row.status == "failed"
