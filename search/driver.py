@@ -1,4 +1,5 @@
-"""Runs a session under Ray Tune: brings Ray up on this machine, fits, and takes all of it down again."""
+"""Runs a session under Ray Tune: brings Ray up on this machine, fits, and takes all of it down again; or joins a running
+cluster for that, and leaves it as it was."""
 
 from __future__ import annotations
 
@@ -26,6 +27,7 @@ def run_session(
     variants: Sequence[str],
     dashboard: bool,
     on_ray: Callable[[str | None], None],
+    send_code: bool = False,
 ) -> str:
     """Train until the session is done, its time is up, or Ctrl-C; returns the status that the search then has.
 
@@ -33,16 +35,17 @@ def run_session(
         variants: files or folders of feed-forward kinds outside the package, for the workers to load.
         dashboard: whether Ray's dashboard is started, on loopback.
         on_ray: called once Ray is up, with the dashboard's URL if there is one.
+        send_code: whether a node of the joined cluster lacks this code (`search.nodes`).
     Raises:
         KeyboardInterrupt: after Ctrl-C, when all is down and the store says `interrupted`.
         OSError: the disk of the store or of a worker is full; what was committed is there, and `--resume` goes on.
     """
-    _quiet_environment(session)
+    _quiet_environment(session, joins=resources.cluster is not None)
     signal.signal(signal.SIGTERM, _as_ctrl_c)
     ray_folder = session.folder / "ray"
     status = "interrupted"
     try:
-        _fit(session, resources, variants, dashboard, on_ray, ray_folder)
+        _fit(session, resources, variants, dashboard, on_ray, ray_folder, send_code)
     except Exception:
         if session.broken is None:
             raise
@@ -66,23 +69,15 @@ def _fit(
     dashboard: bool,
     on_ray: Callable[[str | None], None],
     ray_folder: Path,
+    send_code: bool,
 ) -> None:
     """Bring Ray up and let Tune train until the session is done; returns early after Ctrl-C."""
-    import ray
     from ray import tune
 
     from search.ray_adaptors import SessionScheduler, SessionSearcher, TrialActor
 
     with _ctrl_c_held_back():
-        context = ray.init(
-            address="local",  # else Ray joins whatever cluster a file in /tmp names
-            num_cpus=resources.cpus,
-            num_gpus=resources.gpus,
-            include_dashboard=dashboard,
-            dashboard_host="127.0.0.1",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        context = _bring_up(resources, dashboard, send_code)
         signal.signal(signal.SIGTERM, _as_ctrl_c)  # again: Ray has put its own in place
     on_ray(f"http://{context.dashboard_url}" if context.dashboard_url else None)
     assert session.header is not None  # only a simulation has none
@@ -92,8 +87,13 @@ def _fit(
         "threads": resources.threads,
         "variants": list(variants),
     }
+    trainable: type[tune.Trainable] = TrialActor
+    if resources.cluster is not None:
+        from search.shipping import ship
+
+        trainable = tune.with_parameters(TrialActor, shipped=ship(session.header, variants))
     tuner = tune.Tuner(
-        tune.with_resources(TrialActor, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}),
+        tune.with_resources(trainable, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}),
         tune_config=tune.TuneConfig(
             num_samples=-1,
             search_alg=SessionSearcher(session, work),
@@ -111,6 +111,26 @@ def _fit(
         ),
     )
     tuner.fit()
+
+
+def _bring_up(resources: Resources, dashboard: bool, send_code: bool) -> Any:
+    """What `ray.init` returns, for a Ray of our own or for the cluster that is joined."""
+    import ray
+
+    if resources.cluster is not None:
+        from search.nodes import join, staged_code
+
+        with staged_code(send_code) as code:
+            return join(resources.cluster, code=code)
+    return ray.init(
+        address="local",  # else Ray joins whatever cluster a file in /tmp names
+        num_cpus=resources.cpus,
+        num_gpus=resources.gpus,
+        include_dashboard=dashboard,
+        dashboard_host="127.0.0.1",
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
 
 
 def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
@@ -142,6 +162,7 @@ def _ctrl_c_held_back() -> Iterator[None]:
 
 
 def _shut_ray_down() -> None:
+    """Ends a Ray of our own; of a joined cluster only our job, with its actors."""
     import ray
 
     ray.shutdown()
@@ -152,12 +173,13 @@ def _trial_name(trial: Any) -> str:
     return f"{trial.config['arbor']['trial']}-{trial.config['ffn']}"
 
 
-def _quiet_environment(session: Session) -> None:
+def _quiet_environment(session: Session, *, joins: bool) -> None:
     """Settings that Ray reads from the environment, before its import."""
+    if not joins:
+        # Ray's default on desktop systems: all its ports on loopback, which its node address alone does not achieve
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     os.environ.update(
         RAY_AUTH_MODE=os.environ.get("RAY_AUTH_MODE", "token"),
-        # Ray's default on desktop systems: all its ports on loopback, which its node address alone does not achieve
-        RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
         RAY_AIR_NEW_OUTPUT="0",
         RAY_DEDUP_LOGS="0",
         RAY_USAGE_STATS_ENABLED="0",

@@ -13,13 +13,17 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from search.session import Session
+from trainer.lease import SupersededError
+
+if TYPE_CHECKING:
+    from search.shipping import Shipped
 
 WORK = "arbor"
 """The key under which a Tune config carries what is not the trial's dictionary: ids, folder, resources."""
@@ -34,9 +38,10 @@ class TrialActor(tune.Trainable):
     which then starts the trial again elsewhere, where it finds its checkpoint.
     """
 
-    def setup(self, config: dict[str, Any]) -> None:
+    def setup(self, config: dict[str, Any], shipped: Shipped | None = None) -> None:
+        """`shipped`: what a node of a joined cluster may lack; Tune gives it for each trial."""
         self._flat = {key: value for key, value in config.items() if key != WORK}
-        self._work = config[WORK]
+        self._work, self._shipped = config[WORK], shipped
         self._trial: Any = None
         self._reports: Any = None
 
@@ -48,6 +53,8 @@ class TrialActor(tune.Trainable):
             else:
                 provenance = {}
             report = next(self._reports)
+        except SupersededError:
+            return {"superseded": True}
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 return {"failed": _cause(error), "traceback": traceback.format_exc()}
@@ -55,6 +62,7 @@ class TrialActor(tune.Trainable):
         except Exception as error:  # noqa: BLE001  # the driver shows it and goes on
             return {"failed": _cause(error), "traceback": traceback.format_exc()}
         return {
+            "attempt": self._work["attempt"],
             "epoch": report.row.epoch,
             "val_acc": report.row.val_acc,
             "val_loss": report.row.val_loss,
@@ -75,28 +83,34 @@ class TrialActor(tune.Trainable):
             self._trial = None
 
     def _begin(self) -> None:
+        if self._shipped is not None:
+            self._work |= {"data": self._shipped.dataset_path(), "variants": self._shipped.variant_paths()}
         from arch_space.registry import FFN
         from trainer.config import TrialConfig
         from trainer.engine import device_of
+        from trainer.lease import Lease
         from trainer.resolve import cached_dataset
         from trainer.trial import Trial
 
         for path in self._work["variants"]:
             FFN.discover(path)
+        folder = Path(self._work["folder"])
         self._trial = Trial(
             TrialConfig.from_flat(self._flat),
-            Path(self._work["folder"]),
+            folder,
             device=device_of(self._work["gpus"] > 0),
             threads=self._work["threads"],
             reported=self._work["reported"],
             dataset=cached_dataset(self._work["data"]),
+            guard=Lease(folder, self._work["attempt"]).check,
         )
         self._reports = self._trial.reports()
 
     def _provenance(self) -> dict[str, Any]:
         from trainer.fingerprint import trial_fingerprint
 
-        return trial_fingerprint(self._trial)
+        said = trial_fingerprint(self._trial)
+        return said if self._shipped is None or said["git_commit"] else said | self._shipped.code
 
 
 def _cause(error: Exception) -> str:
@@ -134,6 +148,7 @@ class SessionSearcher(Searcher):
         self._ids[trial_id] = assignment.trial_id
         own = {
             "trial": assignment.trial_id,
+            "attempt": self._session.attempt(assignment.trial_id),
             "folder": str(assignment.folder),
             "reported": assignment.reported,
             **self._work,
@@ -175,13 +190,21 @@ class SessionScheduler(FIFOScheduler):
             if "failed" in result:
                 self._session.fail(own, result["failed"])
                 return TrialScheduler.STOP
+            if "superseded" in result:  # by a worker of another driver: what it knows is in the store
+                return TrialScheduler.STOP
             report = Report.from_plain(json.loads(result["report"]))
-            stop = self._session.report(own, report, json.loads(result["provenance"]))
+            provenance = json.loads(result["provenance"])
+            stop = self._session.report(own, report, provenance, attempt=result["attempt"])
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """A worker process is gone. Tune starts the trial again, up to the retries of the driver."""
-        self._session.lose(trial.config[WORK]["trial"], _loss(trial), retried=trial.should_recover())
+        own = trial.config[WORK]["trial"]
+        retried = trial.should_recover()
+        self._session.lose(own, _loss(trial), retried=retried)
+        if retried:  # before Tune reads the config again: a lost worker may not be dead
+            with _noted(self._session):
+                trial.config[WORK]["attempt"] = self._session.attempt(own)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

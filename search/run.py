@@ -30,6 +30,8 @@ Examples:
 
   python -m search.run --confirm quickstart-1 --top 5 --seeds 5    its best again, with seeds that it never saw
 
+  python -m search.run fff_vs_dense --address auto      on the Ray cluster that this machine is part of
+
   python -m search.run --resume quickstart-1            go on after Ctrl-C, kill -9 or a power cut
 """
 
@@ -115,6 +117,16 @@ def main(
         bool, typer.Option("--preview", help="Estimate time, GPU-hours and memory; start no search.")
     ] = False,
     dashboard: Annotated[bool, typer.Option(help="Ray's dashboard, on loopback.")] = True,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Train on a running Ray cluster: host:port, or auto for this machine's (docs/cluster.md)."),
+    ] = None,
+    checkpoints: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER", help="Where trials' folders go, if not beside the database; on a cluster, a shared path."
+        ),
+    ] = None,
     list_all: Annotated[bool, typer.Option("--list", help="Name the experiments and their questions.")] = False,
     show: Annotated[str | None, typer.Option(metavar="NAME", help="An experiment's question, space, budget.")] = None,
 ) -> None:
@@ -175,6 +187,8 @@ def main(
         warm_start=tuple(warm_start or ()),
         train_again=train_again or None,
         accept_changes=accept_changes or None,
+        address=address,
+        checkpoints=checkpoints,
     )
     command.search(asked, console)
 

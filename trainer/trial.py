@@ -56,6 +56,7 @@ class Trial:
         reported: how many epochs the receiver of the reports has already; later ones are handed out again.
         dataset: where it is not the one that `config.data` names.
         on_batch: called with the number of images after every micro-batch of training, for a progress bar.
+        guard: called before every change in the folder; what it raises ends the trial here (`trainer.lease`).
     Raises:
         InputError: data that are missing or damaged; a checkpoint that is damaged or of another trial.
     """
@@ -70,10 +71,11 @@ class Trial:
         reported: int = 0,
         dataset: Dataset | None = None,
         on_batch: Callable[[int], None] = lambda images: None,
+        guard: Callable[[], None] = lambda: None,
     ) -> None:
         self._began = time.perf_counter()
         self.config, self.folder, self.device, self.threads = config, folder, device, threads
-        self._reported, self._on_batch = reported, on_batch
+        self._reported, self._on_batch, self._guard = reported, on_batch, guard
         folder.mkdir(parents=True, exist_ok=True)
         torch.set_num_threads(threads)
         set_determinism(config.deterministic)
@@ -102,6 +104,7 @@ class Trial:
         if resumes:
             leaves = self._resume(folder / checkpoint.LAST)
             self._compilation.start_beside(self._images_left)
+        guard()
         checkpoint.remove_other_bests(folder, self._best_epoch)
 
         self._engine_step = EngineStep(
@@ -275,6 +278,7 @@ class Trial:
             test_loss=test.loss if test else None,
             gpu_memory_bytes=torch.cuda.max_memory_allocated(self.device) if on_gpu else None,
         )
+        self._guard()
         self.history.append(report)
         self._board.add(row)
         return report
@@ -321,9 +325,12 @@ class Trial:
 
         def write(content: dict[str, Any]) -> None:
             # the best first, former bests last: a kill in between loses neither
+            self._guard()
             if wanted:
                 checkpoint.save(checkpoint.best_path(self.folder, best_epoch), content["weights"])
+                self._guard()  # again: a large file may have taken a minute
             checkpoint.save(self.folder / checkpoint.LAST, {**content["weights"], **content["rest"]})
+            self._guard()
             checkpoint.remove_other_bests(self.folder, best_epoch)
 
         self._writer.start({"weights": weights, "rest": rest}, write)
@@ -358,6 +365,7 @@ class Trial:
         loader = self._eval_loader("test")
         test = self._evaluate(loader)
         loader.close()
+        self._guard()
         checkpoint.save(self.folder / checkpoint.SELECTED, weights)
         checkpoint.save_arrays(
             self.folder / checkpoint.PREDICTIONS, val=np.asarray(validation.predictions), test=test.predictions
