@@ -68,9 +68,9 @@ def look_at(address: str) -> Cluster:
     address = _resolved(address)
     mode = os.environ.setdefault("RAY_AUTH_MODE", "token")
     token = read_token() if mode == "token" else None
-    control = _Control(address, token)
+    control = Control(address, token)
     control.require_alive()
-    if token is not None and _Control(address, None).answers():
+    if token is not None and Control(address, None).answers():
         raise InputError(
             f"The cluster at {address} lets in anybody who reaches its ports; start it with RAY_AUTH_MODE=token and a token "
             "(docs/cluster.md), or set RAY_AUTH_MODE=disabled here if its network is yours alone."
@@ -162,7 +162,7 @@ def _messages() -> Any:
     return import_module("ray.core.generated.gcs_service_pb2")
 
 
-class _Control:
+class Control:
     """Questions to a cluster's control service (GCS)."""
 
     def __init__(self, address: str, token: str | None) -> None:
