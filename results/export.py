@@ -62,7 +62,7 @@ def check_target(path: Path) -> None:
 
 def write_csv(table: Table, path: Path) -> None:
     """Every column and variant; text that a spreadsheet would take for a formula is marked as text."""
-    _flat(table).map(cell).to_csv(path, index=False)
+    _flat(table).map(cell).rename(columns=cell).to_csv(path, index=False)
 
 
 def write_parquet(table: Table, path: Path) -> None:
