@@ -98,9 +98,9 @@ class Store:
         """An ended search with finished trials from elsewhere, all or nothing.
 
         Args:
-            trials: columns of each, or a function that gives them for the new id; `config` is needed, and a `seed` in it where
-                it is known. Under `curve` its EpochRows and under `decided` its DecisionRows may follow, whose `trial_id`
-                becomes the new one.
+            trials: columns of each, or a function that gives them for the new id; `config` is needed, and a `seed` in it
+                where it is known. Under `curve` its EpochRows and under `decided` its DecisionRows may follow, whose
+                `trial_id` becomes the new one.
         """
         now = datetime.now(UTC)
 

@@ -141,7 +141,7 @@ def _checked_head(path: Path, file: zipfile.ZipFile) -> dict[str, Any]:
     entries = file.infolist()
     names = [entry.filename for entry in entries]
     if MANIFEST not in names:
-        raise InputError(f"The file {path} is a zip but not a bundle (it has no {MANIFEST}); name a bundle.")
+        raise InputError(f"The file {path} is no bundle, or part of one (it has no {MANIFEST}); name a whole one.")
     if len(entries) > MOST_FILES or len(set(names)) < len(names):
         _damaged(path, f"it has {len(entries)} files, or one twice")
     for entry in entries:
