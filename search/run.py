@@ -114,7 +114,7 @@ def main(
     preview: Annotated[
         bool, typer.Option("--preview", help="Estimate time, GPU-hours and memory; start no search.")
     ] = False,
-    dashboard: Annotated[bool, typer.Option(help="Ray's dashboard, on loopback.")] = True,
+    dashboard: Annotated[bool, typer.Option(help="Ray's dashboard, on loopback, by a link that logs in.")] = True,
     list_all: Annotated[bool, typer.Option("--list", help="Name the experiments and their questions.")] = False,
     show: Annotated[str | None, typer.Option(metavar="NAME", help="An experiment's question, space, budget.")] = None,
 ) -> None:
