@@ -33,6 +33,7 @@ storage = os.environ.get("ARBOR_STORAGE", "sqlite:///../../runs/arbor.db")
 frames = results.load(storage)
 pd.options.display.precision = 4
 pd.options.display.width = 110
+pd.options.display.max_colwidth = 80
 
 # %%
 is_grid = frames.searches["settings"].map(lambda settings: settings.get("grid") is not None)
@@ -45,7 +46,8 @@ pd.Series(names, name="variant")
 # %% [markdown]
 # ## One seed says little
 #
-# Each row is a variant, each column a seed. Had we looked at one column alone, which variant would have won?
+# Each row is a variant, each column a seed. Had we looked at one column alone, which variant would have won
+# (of equals the first)?
 
 # %%
 trials = frames.trials_of(search)
