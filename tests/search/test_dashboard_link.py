@@ -100,11 +100,11 @@ def test_in_a_browser_the_link_of_a_running_search_leads_to_its_dashboard_and_it
         pytest.skip("Chromium is not installed; on Debian: apt-get install chromium")
     from playwright.sync_api import sync_playwright
 
-    started = place.start("search.run", "pairs.py", "--dashboard", "--seeds", "9", "--set", "epochs=400")
+    started = place.start("search.run", "pairs.py", "--dashboard", "--seeds", "9", "--epochs", "20000")
     started.wait_for("logs a browser in, once: http")
     link = re.search(r"once: (http\S+)", started.output)[1]
     assert place.ray_token() not in started.output
-    started.wait_for(r"epoch \d+/400")
+    started.wait_for(r"epoch \d+/20000")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, chromium_sandbox=False)
         page = browser.new_page()
@@ -112,13 +112,16 @@ def test_in_a_browser_the_link_of_a_running_search_leads_to_its_dashboard_and_it
         page.get_by_text("Recent jobs").wait_for(timeout=60_000)  # the token's form has no such words
         base = page.url.partition("#")[0]
         page.goto(f"{base}#/actors")
-        page.get_by_text("pairs-1, begun with pairs-1.1-mlp-seed=0").wait_for(timeout=60_000)
-        assert page.get_by_text("TrialActor").count() == 2
+        page.get_by_text("pairs-1, begun with pairs-1.1-mlp-hidden=8-seed=0").wait_for(timeout=60_000)
+        assert page.get_by_text("TrialActor", exact=True).count() == 2
         (cookie,) = page.context.cookies(base)
         assert (cookie["name"], cookie["httpOnly"], cookie["sameSite"]) == (COOKIE, True, "Strict")
         assert page.request.get(link).status == 410
         browser.close()
-    titles = " ".join(" ".join(process.cmdline()) for process in started.note_family())
-    assert re.search(r"ray::pairs-1\.\d+-(mlp|fff)-seed=\d", titles)
+    seen = ""
+    while not re.search(
+        r"ray::pairs-1\.\d+-(mlp-hidden=8|fff-depth=2)-seed=\d", seen
+    ):  # between epochs it is Ray's own
+        seen = " ".join(" ".join(process.cmdline()) for process in started.note_family())
     started.ctrl_c()
     assert started.finish() == 130
