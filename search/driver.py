@@ -73,7 +73,10 @@ def _fit(
     from ray import tune
 
     from search.ray_adaptors import SessionScheduler, SessionSearcher, TrialActor
+    from search.ray_memory import count_memory_kills_as_deaths
     from search.ray_watchdog import Watching
+
+    count_memory_kills_as_deaths()
 
     with _ctrl_c_held_back():
         context = ray.init(
