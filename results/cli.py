@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from typing import NoReturn, cast
 
 import typer
 
@@ -13,6 +14,8 @@ DEFAULT_STORAGE = "sqlite:///runs/arbor.db"
 """Where every command keeps and finds results, unless told otherwise."""
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 
+_MISUSE = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
+"""What typer raises for an option that does not exist, a word where a number should be, an argument that is missing."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG}
 
@@ -24,7 +27,9 @@ def run(app: typer.Typer, prog: str) -> None:
     Anything else that is raised is a bug of ours and keeps its traceback.
     """
     try:
-        app(prog_name=prog)
+        code = app(prog_name=prog, standalone_mode=False)
+    except _MISUSE as error:
+        _end(f"{error.format_message().rstrip('.')}; see {prog} --help.", EXIT_BAD_INPUT)
     except (InputError, DatabaseGoneError) as error:
         _end(str(error), EXIT_BAD_INPUT)
     except KeyboardInterrupt:
@@ -36,8 +41,9 @@ def run(app: typer.Typer, prog: str) -> None:
         if error.errno in _UNUSABLE and error.filename:
             _end(f"The place {error.filename} cannot be used ({error.strerror}); name another one.", EXIT_BAD_INPUT)
         raise
+    sys.exit(code)  # of typer.Exit; none where the command returned
 
 
-def _end(message: str, code: int) -> None:
+def _end(message: str, code: int) -> NoReturn:
     print(f"Error: {message}" if code == EXIT_BAD_INPUT else message, file=sys.stderr)
     sys.exit(code)

@@ -160,7 +160,11 @@ CASES = [
     ("search.run", "--resume quickstart-9", "Unknown search 'quickstart-9'"),
     ("search.run", "quickstart --resume single-1", "Give an experiment or --resume, not both"),
     ("search.run", "--resume single-1", "was not made by search.run"),
-    ("search.run", "--resume shifted-1", "The space of 'shifted' has changed since trial 1 was sampled (ffn.mlp.hidden)"),
+    (
+        "search.run",
+        "--resume shifted-1",
+        "The space of 'shifted' has changed since trial 1 was sampled (ffn.mlp.hidden)",
+    ),
     ("search.run", "--resume vanished-1", "There is no experiment file"),
     (
         "search.run",
@@ -222,7 +226,7 @@ CASES = [
     ("search.control", "single-1.9 stop", "Unknown trial 'single-1.9'; did you mean 'single-1.1'"),
     ("search.control", "quickstart-9 stop", "Unknown search or trial 'quickstart-9'"),
     ("search.control", "quickstart-9 stop --storage sqlite:///none.db", "There is no database at"),
-    ("search.control", "single-1", None),
+    ("search.control", "single-1", "Missing argument"),
     ("search.run", "--show nothing", "Unknown experiment 'nothing'"),
     ("search.run", "--variants no/such", "does not exist"),
     ("search.run", "--storage nonsense", "must be an SQLAlchemy URL"),
@@ -230,8 +234,8 @@ CASES = [
     ("search.run", "--storage sqlite:///foreign.db", "belongs to another program"),
     ("search.run", "--storage sqlite:///old.db", "must have a schema version from 1 to"),
     ("search.run", "--storage sqlite:///text.db", "is not an SQLite database"),
-    ("search.run", "--trials many", None),
-    ("search.run", "--no-such-option", None),
+    ("search.run", "--trials many", "Invalid value for '--trials'"),
+    ("search.run", "--no-such-option", "No such option: --no-such-option; see python -m search.run --help."),
     ("trainer.run", "lrr=1", "Unknown key 'lrr'; did you mean 'lr'"),
     ("trainer.run", "epochs=1.5", "epochs"),
     ("trainer.run", "lr=inf", "lr"),
@@ -252,7 +256,7 @@ CASES = [
     ("trainer.evaluate", "other_shape.pt", "another shape than the model"),
     ("trainer.evaluate", "no.pt", "There is no checkpoint file"),
     ("trainer.evaluate", "runs/", "There is no checkpoint file"),
-    ("trainer.evaluate", "single-1.1 --split all", None),
+    ("trainer.evaluate", "single-1.1 --split all", "--split"),
     (
         "trainer.evaluate",
         "single-1.1 --execution soft",
@@ -346,10 +350,9 @@ def test_bad_input_gets_one_sentence_and_exit_2(recorded, capfd, monkeypatch, mo
     output = capfd.readouterr()
     assert ended.value.code == 2, output.err
     assert "Traceback" not in output.err
-    if sentence is not None:
-        assert output.err.startswith("Error: ")
-        assert sentence in output.err
-        assert output.err.count("\n") == 1, "one line"
+    assert output.err.startswith("Error: ")
+    assert sentence in output.err
+    assert output.err.count("\n") == 1, "one line"
     assert content(recorded) == before, "nothing recorded was lost or added"
     assert "ray" not in sys.modules or not sys.modules["ray"].is_initialized()
 
