@@ -73,7 +73,7 @@ class RayWatch:
         psutil.wait_procs(self._family.values(), timeout=5)
         if self._over.is_set():  # Ctrl-C came, or SIGTERM: the main thread is on its way out
             return
-        resume = ["-m", "search.run", "--resume", session.search_id, "--storage", session.store.url]
+        resume = resume_arguments(session, dashboard=self._dashboard)
         if before >= RESTARTS:
             sys.stdout.flush()
             print(
@@ -88,13 +88,17 @@ class RayWatch:
         sys.stdout.flush()
         sys.stderr.flush()
         os.environ[COUNT] = str(before + 1)
-        left = session.seconds_left
-        if left < math.inf:
-            resume += ["--time-budget", f"{max(left, 1):.0f}s"]
-        if session.gpu_hours_left < math.inf:
-            resume += ["--gpu-hours", f"{max(session.gpu_hours_left, 1e-6):.6f}"]
-        resume.append("--dashboard" if self._dashboard else "--no-dashboard")
         os.execv(sys.executable, [sys.executable, *resume])
+
+
+def resume_arguments(session: Session, *, dashboard: bool) -> list[str]:
+    """Python's arguments that go on with a search in the same way, with what is left of its budgets."""
+    arguments = ["-m", "search.run", "--resume", session.search_id, "--storage", session.store.url]
+    if session.seconds_left < math.inf:
+        arguments += ["--time-budget", f"{max(session.seconds_left, 1):.0f}s"]
+    if session.gpu_hours_left < math.inf:
+        arguments += ["--gpu-hours", f"{max(session.gpu_hours_left, 1e-6):.6f}"]
+    return [*arguments, "--dashboard" if dashboard else "--no-dashboard"]
 
 
 def lives(process: psutil.Process) -> bool:
