@@ -12,6 +12,7 @@ import math
 import os
 import sys
 import threading
+import time
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -21,7 +22,9 @@ import psutil
 from search.session import Session
 
 WATCHED = ("raylet", "gcs_server")
-LOOK_SECONDS = 0.5
+LOOK_SECONDS, LIST_SECONDS = 0.5, 5.0
+START_SECONDS = 120.0
+"""Ray has its processes by then; one that was joined never has any here."""
 RESTARTS = 3
 """How often Ray is started again while no trial reports in between."""
 COUNT = "ARBOR_RAY_RESTARTS"
@@ -52,13 +55,17 @@ class RayWatch:
     def _run(self) -> None:
         driver = psutil.Process()
         watched: dict[int, tuple[str, psutil.Process]] = {}
+        began = listed = time.monotonic()
         while not self._over.wait(LOOK_SECONDS):
-            for process in driver.children(recursive=True):
-                self._family[process.pid] = process
-            for process in driver.children():
-                with suppress(psutil.Error):
-                    if (name := process.name()) in WATCHED:
-                        watched.setdefault(process.pid, (name, process))
+            now = time.monotonic()
+            starting = len(watched) < len(WATCHED) and now - began < START_SECONDS
+            if starting or now - listed > LIST_SECONDS:  # not more often: it reads all of /proc
+                listed = now
+                self._family.update({process.pid: process for process in driver.children(recursive=True)})
+                for process in driver.children():
+                    with suppress(psutil.Error):
+                        if (name := process.name()) in WATCHED:
+                            watched.setdefault(process.pid, (name, process))
             dead = [name for name, process in watched.values() if not lives(process)]
             if dead and not self._over.is_set():
                 self._start_again(dead[0])
@@ -67,6 +74,8 @@ class RayWatch:
         """This process becomes the next driver, or ends; returns only where it is ending anyway."""
         session = self._session
         before = int(os.environ.get(COUNT, "0")) if _epochs(session) == self._epochs else 0
+        with suppress(psutil.Error):
+            self._family.update({process.pid: process for process in psutil.Process().children(recursive=True)})
         for process in self._family.values():  # all that Ray had started, its agents too
             with suppress(psutil.Error):
                 process.kill()

@@ -324,7 +324,7 @@ class Session:
         self._losses[trial_id] += 1
         if self._losses[trial_id] > RETRIES:
             self.fail(trial_id, f"{how}, again after each retry")
-        elif row.status not in ENDED:
+        elif trial_id in self._live:
             self.on_note(f"{trial_id}: {how} after epoch {row.epochs}; it starts again from its last checkpoint.")
         self.release(trial_id)
 
