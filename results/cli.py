@@ -32,7 +32,7 @@ def run(app: typer.Typer, prog: str) -> None:
         _end(f"{error.format_message().rstrip('.')}; see {prog} --help.", EXIT_BAD_INPUT)
     except (InputError, DatabaseGoneError) as error:
         _end(str(error), EXIT_BAD_INPUT)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):  # Abort: Ctrl-C or Ctrl-D where a question was asked
         _end("Interrupted.", EXIT_INTERRUPTED)
     except OSError as error:
         place = f" ({error.filename})" if error.filename else ""
