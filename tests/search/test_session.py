@@ -15,7 +15,8 @@ from results.losses import lost_workers
 from results.rows import EpochRow
 from results.store import Store
 from search.experiment import Experiment
-from search.session import Session
+from search.ray_watch import resume_arguments
+from search.session import RETRIES, Session
 from search.space import suggest_ffn
 from trainer.dataset import read_header
 from trainer.report import Report
@@ -377,3 +378,39 @@ def test_a_trial_out_of_memory_goes_on_in_smaller_parts_under_any_driver_until_t
     assert row.status == "failed"
     assert row.cause.startswith("the GPU's memory was full with micro-batches of 4, and smaller ones were tried")
     assert again.next_trial().trial_id == "toy-1.2"
+
+
+def test_a_trial_whose_worker_died_is_the_next_one_and_fails_when_it_dies_too_often(store, header, tmp_path):
+    search_id = new_search(store, SEARCH)
+    session = session_of(store, search_id, SEARCH, header, tmp_path)
+    notes = []
+    session.on_note = notes.append
+    first = session.next_trial()
+    session.report(first.trial_id, report_of(first.flat, 1), {})
+    for _ in range(RETRIES):
+        session.lose(first.trial_id, "its worker died")
+        again = session.next_trial()
+        assert (again.trial_id, again.flat, again.reported) == (first.trial_id, first.flat, 1)
+    assert [note.rpartition(" (")[0] for note in notes] == [
+        f"{first.trial_id}: its worker died after epoch 1; it starts again from its last checkpoint"
+    ] * 2
+    session.lose(first.trial_id, "its worker died")
+    assert session.trials[first.trial_id].status == "failed"
+    assert session.trials[first.trial_id].cause == "given up after 3 tries: its worker died after epoch 1"
+    assert session.next_trial().number == 2
+
+
+def test_a_search_goes_on_in_a_new_process_with_what_is_left_of_its_budgets(store, header, tmp_path):
+    now = [0.0]
+    session = Session(
+        store, new_search(store, SEARCH), SEARCH, folder=tmp_path, header=header, concurrency=1, gpus_per_trial=0.5,
+        startup_trials=4, time_budget_seconds=600, gpu_hours=1, clock=lambda: now[0],
+    )  # fmt: skip
+    session.next_trial()
+    now[0] = 360.0
+    assert resume_arguments(session, ["--no-dashboard"]) == [
+        "-m", "search.run", "--resume", "toy-1", "--storage", store.url, "--time-budget", "240s",
+        "--gpu-hours", "0.950000", "--no-dashboard",
+    ]  # fmt: skip
+    free = session_of(store, new_search(store, SEARCH), SEARCH, header, tmp_path)
+    assert resume_arguments(free, ["--dashboard"])[2:] == ["--resume", "toy-2", "--storage", store.url, "--dashboard"]
