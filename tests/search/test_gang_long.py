@@ -10,7 +10,7 @@ import pytest
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
-COLD = 10
+COLD = 9
 """Gangs that are started anew and killed."""
 FLAT = {
     "data": "digits", "patch": 16, "dim": 16, "depth": 1, "heads": 1, "batch_size": 128, "epochs": 1000, "ffn": "mlp",
@@ -134,12 +134,13 @@ def test_each_gang_that_is_stopped_lost_or_orphaned_leaves_nothing(tmp_path, dig
             mine = psutil.Process().children(recursive=True)
             (raylet,) = raylets(mine)
             counts.append((descriptors(psutil.Process()), descriptors(raylet)))
-        states = [group["state"] for group in placement_group_table().values()]
-        assert states == ["REMOVED"] * COLD
-        assert ray.available_resources()["CPU"] == 2
         print("\nseconds from the decision to no process left: "
               + ", ".join(f"{how} {statistics.median(each):.2f} (at most {max(each):.2f})" for how, each in seconds.items())
               + f"; descriptors (driver, raylet): {counts}")  # fmt: skip
+        while ray.available_resources().get("CPU") != 2:  # the last group's come back some moments after its removal
+            time.sleep(0.1)
+        states = [group["state"] for group in placement_group_table().values()]
+        assert states == ["REMOVED"] * COLD
         assert counts[-1][0] <= counts[2][0] + 5
         assert counts[-1][1] <= counts[2][1] + 10
     finally:
