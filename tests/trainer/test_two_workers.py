@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from results.errors import InputError
 from trainer import checkpoint
-from trainer.resolve import require_workers, resolve
+from trainer.resolve import resolve
 from trainer.trial import Trial
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -131,10 +130,3 @@ def test_the_best_epochs_checkpoint_is_tested_by_all(two, tmp_path):
     got = two.train(flat, tmp_path / "two")
     curve_of_two(got)
     assert got[0][-1]["test_acc"] == got[1][-1]["test_acc"] == pytest.approx(expected[-1].test_acc, abs=0.02)
-
-
-def test_workers_that_do_not_divide_the_micro_batch_are_refused(digits):
-    config = resolve({**SMALL, "batch_size": 126, "accumulation": 2}, on_gpu=False)
-    with pytest.raises(InputError, match=r"must divide by the trial's workers, but got \(batch_size=126"):
-        require_workers(config, 2, digits)
-    require_workers(config, 3, digits)
