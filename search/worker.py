@@ -53,7 +53,7 @@ class TrialWorker:
         """Leave the trial, and be free for the next one."""
         if self._trial is not None:
             self._trial.close()
-            self._trial = self._reports = None
+            self._trial = None
 
     def _begin(self, flat: dict[str, Any], work: dict[str, Any]) -> None:
         from arch_space.registry import FFN
