@@ -8,7 +8,11 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainer.lease import Lease, SupersededError
+from trainer.memory import is_out_of_memory
+
 if TYPE_CHECKING:
+    from search.shipping import Shipped
     from trainer.ranks import World
 
 
@@ -17,29 +21,47 @@ class TrialWorker:
 
     Args:
         world: the place of this process among the trial's workers; none for a trial with one.
+        shipped: what a node of a joined cluster may lack.
     """
 
-    def __init__(self, world: World | None = None) -> None:
-        self._world = world
+    def __init__(self, world: World | None = None, shipped: Shipped | None = None) -> None:
+        self._world, self._shipped = world, shipped
         self._trial: Any = None
         self._reports: Any = None
 
+    @property
+    def alive(self) -> bool:
+        """Always, seen from within."""
+        return True
+
     def step(self, flat: dict[str, Any], work: dict[str, Any]) -> dict[str, Any]:
-        """One epoch of the trial, which the first call begins: Tune's result, or one with `failed` or `disk_full`."""
+        """One epoch of the trial, which the first call begins: Tune's result, or what went wrong.
+
+        That is a dictionary with `failed`, `disk_full`, or `out_of_memory`, the micro-batches a step that were too few; the
+        trial is left then, and may be begun again with more.
+        """
         try:
-            if self._trial is None:
-                self._begin(flat, work)
-                provenance = self._provenance()
-            else:
-                provenance = {}
-            report = next(self._reports)
+            return self._next_report(flat, work)
+        except SupersededError:
+            return {"superseded": True}
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 return {"failed": _cause(error), "traceback": traceback.format_exc()}
             return {"disk_full": str(error.filename or work["folder"])}
         except Exception as error:  # noqa: BLE001  # the driver shows it and goes on
-            return {"failed": _cause(error), "traceback": traceback.format_exc()}
+            if not is_out_of_memory(error):
+                return {"failed": _cause(error), "traceback": traceback.format_exc()}
+        self.end()  # not in the handler, where the error still holds what fills the memory
+        return {"out_of_memory": work["accumulation"]}
+
+    def _next_report(self, flat: dict[str, Any], work: dict[str, Any]) -> dict[str, Any]:
+        provenance: dict[str, Any] = {}
+        if self._reports is None:
+            self._begin(flat, work)
+            provenance = self._provenance()
+        report = next(self._reports)
         return {
+            "attempt": work["attempt"],
             "epoch": report.row.epoch,
             "val_acc": report.row.val_acc,
             "val_loss": report.row.val_loss,
@@ -53,7 +75,7 @@ class TrialWorker:
         """Leave the trial, and be free for the next one."""
         if self._trial is not None:
             self._trial.close()
-            self._trial = None
+        self._trial = self._reports = None
 
     def _begin(self, flat: dict[str, Any], work: dict[str, Any]) -> None:
         from arch_space.registry import FFN
@@ -63,29 +85,35 @@ class TrialWorker:
         from trainer.resolve import cached_dataset
         from trainer.trial import Trial
 
-        for path in work["variants"]:
+        data, variants = work["data"], work["variants"]
+        if self._shipped is not None:
+            data, variants = self._shipped.dataset_path(), self._shipped.variant_paths()
+        for path in variants:
             FFN.discover(path)
+        world, folder = self._world or SINGLE, Path(work["folder"])
         self._trial = Trial(
             TrialConfig.from_flat(flat),
-            Path(work["folder"]),
+            folder,
             device=device_of(work["gpus"] > 0),
             threads=work["threads"],
             reported=work["reported"],
-            dataset=cached_dataset(work["data"]),
-            world=self._world or SINGLE,
+            accumulation=work["accumulation"],
+            dataset=cached_dataset(data),
+            world=world,
+            hparams=work["hparams"],
+            guard=Lease(folder, work["attempt"]).check if world.rank == 0 else lambda: None,
         )
         self._reports = self._trial.reports()
 
     def _provenance(self) -> dict[str, Any]:
         from trainer.fingerprint import trial_fingerprint
 
-        return trial_fingerprint(self._trial)
+        said = trial_fingerprint(self._trial)
+        return said if self._shipped is None or said["git_commit"] else said | self._shipped.code
 
 
 def _cause(error: Exception) -> str:
-    import torch
-
-    if isinstance(error, torch.cuda.OutOfMemoryError):
-        return "the GPU's memory is full: run fewer trials at once, or raise accumulation"
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # torch's allocator on a CPU says this
+        return "this machine's memory is full: run fewer trials at once, or smaller batches"
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0] if text else 'no message'}"

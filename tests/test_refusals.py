@@ -204,7 +204,7 @@ CASES = [
     (
         "results.compare",
         "single-1.1 single-1.9",
-        "Unknown trial, variant or search 'single-1.9'; did you mean 'single-1",
+        "Unknown trial 'single-1.9'; did you mean 'single-1.1'?",
     ),
     ("results.compare", "single-1.1 single-1 --split train", '"--split" must be val or test'),
     ("results.compare", "single-1.1 single-1", "are one variant"),

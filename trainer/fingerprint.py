@@ -27,7 +27,7 @@ def fingerprint(device: torch.device, threads: int) -> dict[str, Any]:
         **code_fingerprint(),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "hostname": platform.node(),
         "device": device.type,
         "threads": threads,
@@ -118,7 +118,8 @@ def _git(*arguments: str) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The processor in its own words, with the number of its cores."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -24,7 +24,7 @@ import contextlib
 import gc
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -65,9 +65,13 @@ class Trial:
         config: resolved (its `precision` is not auto, `classes` and `image_size` are the data's).
         folder: the trial's own; made here. A checkpoint in it is taken up.
         reported: how many epochs the receiver of the reports has already; later ones are handed out again.
+        accumulation: micro-batches a step, where memory does not suffice for those of `config`, which stays what the trial
+            is; it must divide the batch.
         dataset: where it is not the one that `config.data` names.
         on_batch: called with the number of images after every micro-batch of training, for a progress bar.
         world: the place of this process among the trial's workers; all see the same folder, and rank 0 writes.
+        hparams: for TensorBoard, as `Board` takes them.
+        guard: called before every change in the folder; what it raises ends the trial here (`trainer.lease`).
     Raises:
         InputError: data that are missing or damaged; a checkpoint that is damaged or of another trial; a number of workers
             that does not divide the micro-batch.
@@ -81,21 +85,25 @@ class Trial:
         device: torch.device,
         threads: int,
         reported: int = 0,
+        accumulation: int | None = None,
         dataset: Dataset | None = None,
         on_batch: Callable[[int], None] = lambda images: None,
         world: World = SINGLE,
+        hparams: Mapping[str, str] | None = None,
+        guard: Callable[[], None] = lambda: None,
     ) -> None:
         self._began = time.perf_counter()
         self.config, self.folder, self.device, self.threads = config, folder, device, threads
-        self._reported, self._on_batch = reported, on_batch
+        self._reported, self._on_batch, self._guard = reported, on_batch, guard
         self.world, self._ranks = world, Ranks(world, device)
+        self._trained = replace(config, accumulation=accumulation or config.accumulation)
         folder.mkdir(parents=True, exist_ok=True)
         torch.set_num_threads(threads)
         set_determinism(config.deterministic)
         self.dataset = dataset if dataset is not None else cached_dataset(config.data)
 
-        require_workers(config, world.size, self.dataset)
-        own = replace(config, batch_size=config.batch_size // world.size)  # what this worker computes
+        require_workers(self._trained, world.size, self.dataset)
+        own = replace(self._trained, batch_size=config.batch_size // world.size)  # what this worker computes
         self._compilation = Compilation(own, wanted=compiles(config, device))
         self._compiled = False
         self.steps_an_epoch = steps_per_epoch(len(self.dataset.train), config.batch_size)
@@ -107,7 +115,7 @@ class Trial:
         model = config.model.build()
         initialise(model, config.seed)
         self._factor = factor_by_step(config, self.steps_an_epoch)
-        self._engine = build_engine(model, config, device, world)
+        self._engine = build_engine(model, self._trained, device, world)
         self._model, self._optimizer = model, torch_optimizer(self._engine)
         self._writer = Writer(device)
         seed_draws(config.seed, self._ranks)  # dropout draws from here on
@@ -120,6 +128,7 @@ class Trial:
             leaves = self._resume(folder / checkpoint.LAST)
             self._compilation.start_beside(self._images_left)
         self._require_one_folder()
+        guard()
         if self._ranks.leads:
             checkpoint.remove_other_bests(folder, self._best_epoch)
 
@@ -136,8 +145,8 @@ class Trial:
         self.train_loader = TrainLoader(
             self.dataset.train,
             dataset=self.dataset,
-            batch_size=config.micro_batch,
-            steps=self.steps_an_epoch * config.accumulation,
+            batch_size=self._trained.micro_batch,
+            steps=self.steps_an_epoch * self._trained.accumulation,
             augment=config.augment,
             seed=config.seed,
             device=device,
@@ -149,7 +158,9 @@ class Trial:
         self._diagnostics = self._build_diagnostics(leaves) if self._ranks.leads else None
         rates = level_rates_of(config.model.ffn)
         self._board = (
-            Board(folder / "tensorboard", config.to_flat(), self.epoch + 1, rates) if self._ranks.leads else None
+            Board(folder / "tensorboard", config.to_flat(), self.epoch + 1, rates, hparams)
+            if self._ranks.leads
+            else None
         )
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
@@ -210,11 +221,11 @@ class Trial:
         self._ranks.mean_(total, self._engine_step.auxiliary_total)
         validation = self._evaluate(self._val_loader)  # reads the device; nothing before does
         watch.mark()
-        train_loss = total.item() / (self.steps_an_epoch * self.config.accumulation)
+        train_loss = total.item() / (self.steps_an_epoch * self._trained.accumulation)
         train_seconds, val_seconds = watch.intervals()
         extra: dict[str, Any] = {
             **({"compiled": True} if self._compiled else {}),
-            **mean_auxiliary_loss(self._engine_step, self.steps_an_epoch * self.config.accumulation),
+            **mean_auxiliary_loss(self._engine_step, self.steps_an_epoch * self._trained.accumulation),
             **accuracy_by_form(self._model, lambda: self._evaluate(self._val_loader)),
         }
         if self._diagnostics is not None:
@@ -267,7 +278,7 @@ class Trial:
         self._engine_step.start_epoch()
         first = (epoch - 1) * self.steps_an_epoch
         micro_batches = self.train_loader.epoch()
-        groups = zip(*[micro_batches] * self.config.accumulation, strict=True)
+        groups = zip(*[micro_batches] * self._trained.accumulation, strict=True)
         for step, batches in enumerate(groups, start=first):
             set_rate(self._optimizer, self.config.lr * self._factor(step))
             self._step(batches)
@@ -311,6 +322,7 @@ class Trial:
             test_loss=test.loss if test else None,
             gpu_memory_bytes=torch.cuda.max_memory_allocated(self.device) if on_gpu else None,
         )
+        self._guard()
         self.history.append(report)
         if self._board is not None:
             self._board.add(row)
@@ -360,9 +372,12 @@ class Trial:
 
         def write(content: dict[str, Any]) -> None:
             # the best first, former bests last: a kill in between loses neither
+            self._guard()
             if wanted:
                 checkpoint.save(checkpoint.best_path(self.folder, best_epoch), content["weights"])
+                self._guard()  # again: a large file may have taken a minute
             checkpoint.save(self.folder / checkpoint.LAST, {**content["weights"], **content["rest"]})
+            self._guard()
             checkpoint.remove_other_bests(self.folder, best_epoch)
 
         self._writer.start({"weights": weights, "rest": rest}, write)
@@ -408,6 +423,7 @@ class Trial:
         loader.close()
         if not self._ranks.leads:
             return test
+        self._guard()
         checkpoint.save(self.folder / checkpoint.SELECTED, weights)
         checkpoint.save_arrays(
             self.folder / checkpoint.PREDICTIONS, val=np.asarray(validation.predictions), test=test.predictions
