@@ -65,7 +65,9 @@ class TrialActor(tune.Trainable):
         result = self._worker.step(self._flat, self._work)
         if "out_of_memory" in result:  # the next step begins anew; the driver, which may stop the trial, counts alike
             config = TrialConfig.from_flat(self._flat)
-            self._work["accumulation"] = finer(config.batch_size, config.accumulation, result["out_of_memory"])
+            self._work["accumulation"] = finer(
+                config.batch_size // self._work["workers"], config.accumulation, result["out_of_memory"]
+            )
         return result
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

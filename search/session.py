@@ -365,7 +365,8 @@ class Session:
             return None
         batch = row.config["batch_size"]
         full = f"the GPU's memory was full with micro-batches of {batch // accumulation}"
-        more = finer(batch, row.config["accumulation"], accumulation)
+        workers = max(1, int(self._gpus))  # each has its part of the batch, on a GPU of its own
+        more = finer(batch // workers, row.config["accumulation"], accumulation)
         if more is None:
             self.fail(
                 trial_id,
