@@ -190,7 +190,8 @@ class SessionScheduler(FIFOScheduler):
             if "failed" in result:
                 self._session.fail(own, result["failed"])
                 return TrialScheduler.STOP
-            if "superseded" in result:  # by a worker of another driver: what it knows is in the store
+            if "superseded" in result:
+                self._session.superseded(own)
                 return TrialScheduler.STOP
             report = Report.from_plain(json.loads(result["report"]))
             provenance = json.loads(result["provenance"])

@@ -28,6 +28,7 @@ from search.verdict import NOT_JUDGED, Entrant, Verdict
 from trainer import checkpoint
 from trainer.config import Flat, TrialConfig
 from trainer.dataset import Header
+from trainer.lease import SupersededError
 from trainer.report import Report
 from trainer.resolve import resolve
 
@@ -318,6 +319,15 @@ class Session:
         if retried:
             epoch = self.trials[trial_id].epochs
             self.on_note(f"{trial_id}: {how} after epoch {epoch}; it starts again from its last checkpoint.")
+
+    def superseded(self, trial_id: str) -> None:
+        """A worker of ours has found that its trial has ended, or that a later worker trains it.
+
+        Raises:
+            SupersededError: that one is not ours: another driver has taken the search up, so it is no longer ours to end.
+        """
+        if self.trials[trial_id].status not in (*ENDED, "paused"):
+            raise SupersededError(f"Another process drives {self.search_id} by now.")
 
     def release(self, trial_id: str) -> None:
         """The trial holds no worker and no GPU any more, though it may go on later (time is up, Ctrl-C)."""

@@ -17,6 +17,7 @@ from search.experiment import Experiment
 from search.session import Session
 from search.space import suggest_ffn
 from trainer.dataset import read_header
+from trainer.lease import SupersededError
 from trainer.report import Report
 
 EPOCHS = 9
@@ -313,3 +314,34 @@ def test_a_writer_killed_in_the_middle_leaves_no_half_report(tmp_path, header):
             epochs = [entry.epoch for entry in store.epochs(row.id)]
             assert epochs == list(range(1, row.epochs + 1))
             assert all((row.id, rung) in judged for rung in (1, 3) if rung <= row.epochs)
+
+
+def test_a_report_of_an_earlier_attempt_than_the_latest_changes_nothing(store, header, tmp_path):
+    """A worker that was cut off reports after its trial has started again elsewhere, also after a new driver."""
+    name = new_search(store, SEARCH)
+    session = session_of(store, name, SEARCH, header, tmp_path)
+    given = session.next_trial()
+    first = session.attempt(given.trial_id)
+    session.report(given.trial_id, report_of(given.flat, 1), {}, attempt=first)
+    session.lose(given.trial_id, "its node is gone", retried=True)
+    second = session.attempt(given.trial_id)
+    assert (first, second) == (1, 2)
+    assert session.report(given.trial_id, report_of(given.flat, 2, value=0.99), {}, attempt=first) is False
+    assert store.trial(given.trial_id).epochs == 1
+    session.report(given.trial_id, report_of(given.flat, 2), {}, attempt=second)
+    assert store.epochs(given.trial_id)[-1].val_acc == report_of(given.flat, 2).row.val_acc
+
+    session = session_of(store, name, SEARCH, header, tmp_path)
+    assert session.next_trial().trial_id == given.trial_id
+    assert session.attempt(given.trial_id) == 3
+    session.report(given.trial_id, report_of(given.flat, 3), {}, attempt=second)
+    assert store.trial(given.trial_id).epochs == 2
+
+
+def test_a_driver_whose_worker_was_superseded_by_anothers_gives_the_search_up(store, header, tmp_path):
+    session = session_of(store, new_search(store, SEARCH), SEARCH, header, tmp_path)
+    given = session.next_trial()
+    with pytest.raises(SupersededError, match="Another process drives toy-1 by now"):
+        session.superseded(given.trial_id)
+    session.fail(given.trial_id, "stopped in the middle")
+    session.superseded(given.trial_id)  # its files are gone, as they should be
