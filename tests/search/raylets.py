@@ -35,10 +35,10 @@ class Raylets:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "RAY_AUTH_TOKEN_PATH": str(self.token_file),
             "OMP_NUM_THREADS": "1",
-            # a node is lost after 3 s, not 15
-            "RAY_health_check_period_ms": "500",
-            "RAY_health_check_timeout_ms": "1000",
-            "RAY_health_check_failure_threshold": "2",
+            # a silent node is lost after 9 s, not 15
+            "RAY_health_check_period_ms": "1000",
+            "RAY_health_check_timeout_ms": "2000",
+            "RAY_health_check_failure_threshold": "3",
         }
         self._processes: dict[str, subprocess.Popen] = {}
         self._family: dict[int, psutil.Process] = {}
