@@ -21,7 +21,8 @@ STAMP := $(VENV)/.complete
 UNFINISHED := $(VENV)/.unfinished
 
 # One thread for torch in the tests: small models are faster with it, and several trials run beside each other.
-PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest $(TESTS)
+# A test process for each core, up to 8: each loads torch. ARGS="-n 0" puts all into one, as --pdb needs.
+PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest $(TESTS) -n logical --maxprocesses 8 --dist worksteal
 
 .PHONY: help setup search test test-slow check check-format lint types layers format clean
 

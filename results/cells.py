@@ -38,6 +38,8 @@ def columns(table: Table) -> list[str]:
     names.append("params")
     if trained:
         names += ["neurons", "MACs"]
+        if rows["latency_seconds"].notna().any():
+            names.append("latency ms")
     names += ["epochs", "GPU s" if (rows["gpu_seconds"] > 0).any() else "wall s", "status"]
     return names
 
@@ -59,6 +61,7 @@ def cells(row: Mapping[Any, Any], table: Table, last_of_best: Mapping[int, int])
         "params": amount(row["parameters"]),
         "neurons": amount(row["neurons_used"]),
         "MACs": amount(row["macs"]),
+        "latency ms": "" if missing(row["latency_seconds"]) else f"{1e3 * row['latency_seconds']:.3g}",
         "epochs": str(row["epochs_run"]) if row["epochs_run"] or not row["imported"] else "",
         "GPU s": _seconds(row, row["gpu_seconds"] or row["wall_seconds"]),
         "wall s": _seconds(row, row["wall_seconds"]),

@@ -5,9 +5,9 @@ Accuracies are fractions, losses nats, times seconds (`created`, `started`, `end
 - searches: id, experiment, question, created, status, settings, provenance, notes, tags, heartbeat.
 - trials: id, search_id, number, variant, seed, status, cause, `epochs_run` (recorded so far), val_acc, val_loss, train_loss
   (of the last epoch), best_val_acc, best_epoch, test_acc, test_loss, parameters, neurons_used, macs, macs_conditional,
-  wall_seconds, gpu_seconds, created, started, ended, provenance, best_test_acc (of an imported trial: the accuracy of the
-  epoch that was best on the test images), and every key of the trial's dictionary under its own name (`lr`,
-  `ffn.fff.depth`, ...; `epochs` is the planned horizon). A key that a trial does not have is missing (NaN).
+  latency_seconds, wall_seconds, gpu_seconds, created, started, ended, provenance, best_test_acc (of an imported trial:
+  the accuracy of the epoch that was best on the test images), and every key of the trial's dictionary under its own name
+  (`lr`, `ffn.fff.depth`, ...; `epochs` is the planned horizon). A key that a trial does not have is missing (NaN).
 - epochs: trial_id, epoch (from 1), train_loss, val_loss, val_acc, lr, train_seconds, val_seconds, images_per_second, extra.
 - decisions: trial_id, epoch, scheduler, rung, value, cutoff, decision, created; in the order of their commits.
 """

@@ -26,7 +26,12 @@ def _measurements(operations: Operations) -> None:
     )
 
 
-STEPS: Mapping[int, Callable[[Operations], None]] = {2: _measurements}
+def _latency(operations: Operations) -> None:
+    """A second objective that is measured; trials of before have none."""
+    operations.add_column("trials", sa.Column("latency_seconds", sa.Float))
+
+
+STEPS: Mapping[int, Callable[[Operations], None]] = {2: _measurements, 3: _latency}
 """By the version that a step leads to."""
 
 

@@ -93,6 +93,7 @@ class TrialRow:
     neurons_used: int | None
     macs: int | None
     macs_conditional: int | None
+    latency_seconds: float | None
     wall_seconds: float | None
     gpu_seconds: float | None
     created: datetime

@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised with every change of these tables, and then `results/migrations.py` has the step that leads to it."""
 metadata = MetaData()
 
@@ -61,6 +61,7 @@ trials = Table(
     Column("neurons_used", BigInteger),
     Column("macs", BigInteger),
     Column("macs_conditional", BigInteger),
+    Column("latency_seconds", Float),
     Column("wall_seconds", Float),
     Column("gpu_seconds", Float),
     Column("created", DateTime(timezone=True), nullable=False),

@@ -217,6 +217,7 @@ class Store:
         neurons_used: int | None,
         macs: int | None,
         macs_conditional: int | None,
+        latency_seconds: float | None = None,
         provenance: dict[str, Any] | None = None,
         status: str = "pending",
     ) -> str:
@@ -234,6 +235,7 @@ class Store:
             "neurons_used": neurons_used,
             "macs": macs,
             "macs_conditional": macs_conditional,
+            "latency_seconds": latency_seconds,
             "created": datetime.now(UTC),
             "provenance": provenance or {},
         }

@@ -55,8 +55,8 @@ class Table:
     interval (half the width of its 95 % t interval), deviation, best_val_acc, test_acc, imported (the format of the file
     that the row came from), given (the hash of the variant before its rate was tuned, where it was), best_test_acc and
     best_test_interval (of imported rows), parameters, neurons_used, macs, macs_conditional,
-    epochs_run, gpu_seconds, wall_seconds, status; of a matched comparison match, too; of a search for two objectives
-    `front`; of a confirmation `searched_val_acc`, what the search had found for the variant."""
+    latency_seconds, epochs_run, gpu_seconds, wall_seconds, status; of a matched comparison match, too; of a search for
+    two objectives `front`; of a confirmation `searched_val_acc`, what the search had found for the variant."""
     varying: list[str]
     """Keys of the trial's dictionary in which variants differ."""
     common: dict[str, Any]
@@ -244,6 +244,7 @@ def _row(group: pd.DataFrame, planned: int) -> dict[str, Any]:
         "neurons_used": group["neurons_used"].iloc[0],
         "macs": group["macs"].iloc[0],
         "macs_conditional": group["macs_conditional"].iloc[0],
+        "latency_seconds": group["latency_seconds"].iloc[0],
         "epochs_run": int(group["epochs_run"].max()),
         "gpu_seconds": float(group["gpu_seconds"].sum()),
         "wall_seconds": float(group["wall_seconds"].sum()),

@@ -30,7 +30,7 @@ from trainer.config import Flat, FlatValue
 Range = tuple[float, float]
 TUNING_SEED = 2**31 - 1
 """The training seed of the trials that tune a learning rate; it never counts."""
-COSTS = ("parameters", "neurons_used", "macs", "macs_conditional")
+COSTS = ("parameters", "neurons_used", "macs", "macs_conditional", "latency_seconds")
 """What can be a second objective: columns of a trial that are known before it trains."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from trainer import checkpoint
 from trainer.config import TrialConfig, parse_pairs
 from trainer.engine import device_of
 from trainer.fingerprint import trial_fingerprint
+from trainer.interrupt import ctrl_c_between_steps
 from trainer.report import Report
 from trainer.resolve import absolute_paths, cached_dataset, discover_variants, resolve
 from trainer.trial import Trial
@@ -48,7 +50,8 @@ def train_single(pairs: list[str], *, reset: bool, threads: int | None, variants
         if row.status in ENDED:
             console.print(f"{row.id} has ended already ({_summary(row)}); --reset trains it anew.", highlight=False)
             return 0
-        return _train(store, row, config, device_of(on_gpu), threads or cores, console)
+        with ctrl_c_between_steps() as heed_ctrl_c:
+            return _train(store, row, config, device_of(on_gpu), threads or cores, console, heed_ctrl_c)
 
 
 def _row_for(
@@ -93,7 +96,13 @@ def _row_for(
 
 
 def _train(
-    store: Store, row: TrialRow, config: TrialConfig, device: torch.device, threads: int, console: Console
+    store: Store,
+    row: TrialRow,
+    config: TrialConfig,
+    device: torch.device,
+    threads: int,
+    console: Console,
+    heed_ctrl_c: Callable[[], None],
 ) -> int:
     folder = Path(row.provenance["folder"])
     done = store.last_epoch(row.id)
@@ -102,13 +111,18 @@ def _train(
         console.print(f"Going on with {row.id} after epoch {done}.", highlight=False)
     progress = trial_progress(console)
     task = progress.add_task(row.id, total=None)
+
+    def on_batch(images: int) -> None:
+        progress.advance(task, images)
+        heed_ctrl_c()
+
     trial = Trial(
         config,
         folder,
         device=device,
         threads=threads,
         reported=done,
-        on_batch=lambda images: progress.advance(task, images),
+        on_batch=on_batch,
     )
     # not before: a damaged checkpoint is refused, and the row stays as it was
     store.update_trial(row.id, status="running", started=started, provenance=trial_fingerprint(trial))

@@ -283,6 +283,7 @@ PICTURES: dict[str, Picture] = {
     "neurons": Picture("accuracy against neurons used for one input", _cost("neurons_used")),
     "macs": Picture("accuracy against multiply-adds an image", _cost("macs")),
     "macs-conditional": Picture("accuracy against multiply-adds in the conditional form", _cost("macs_conditional")),
+    "latency": Picture("accuracy against seconds for one image on one CPU thread", _cost("latency_seconds")),
     "seconds": Picture(
         "accuracy against GPU-seconds of a trial, wall seconds on a CPU", _cost("gpu_seconds", "wall_seconds")
     ),

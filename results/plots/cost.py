@@ -21,6 +21,7 @@ COSTS = {
     "neurons_used": "neurons of a block that one input uses",
     "macs": "multiply-adds an image",
     "macs_conditional": "multiply-adds an image, in the conditional form",
+    "latency_seconds": "seconds for one image on one CPU thread",
     "gpu_seconds": "GPU-seconds of a trial",
     "wall_seconds": "seconds of a trial",
 }

@@ -66,7 +66,7 @@ def test_all_draws_what_the_search_has_something_for_and_names_the_rest(command)
     code, said, _ = command("toy-1", "--kind", "all", "-o", "pictures", "--key", "ffn.fff.depth")
     assert code == 0
     refused = {line.partition(":")[0].removeprefix("No ") for line in said.splitlines() if line.startswith("No ")}
-    assert refused == {"contour", "timeline", "tree-shapes", "best-so-far", "level-rates"}
+    assert refused == {"contour", "latency", "timeline", "tree-shapes", "best-so-far", "level-rates"}
     written = {path.name for path in Path("pictures").iterdir()}
     assert written == {f"toy-1-{name}.png" for name in PICTURES if name not in refused}
 

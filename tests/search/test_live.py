@@ -1,13 +1,16 @@
-"""The live view: what a trial's code raised, or somebody else wrote, is shown as text."""
+"""What a person sees while a search runs; what a trial's code raised, or somebody else wrote, is shown as text."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from results.store import Store
+from results.text import keys_text
+from search import catalog
 from search.experiment import Experiment
-from search.live import LiveView, variant_text
+from search.live import LiveView, telling_keys
 from search.session import Session
 from trainer.dataset import read_header
 
@@ -30,7 +33,7 @@ def test_no_control_character_of_a_cause_or_a_note_reaches_the_terminal(digits, 
         view = LiveView(session, console)
         session.on_event, session.on_note = view.event, view.note
         trial = session.next_trial()
-        session.lose(trial.trial_id, HOSTILE, retried=True)
+        session.lose(trial.trial_id, HOSTILE)
         session.fail(trial.trial_id, HOSTILE)
         if terminal:
             console.print(view.render())
@@ -39,7 +42,24 @@ def test_no_control_character_of_a_cause_or_a_note_reaches_the_terminal(digits, 
     assert not [character for character in said if character != "\n" and not character.isprintable()]
 
 
-def test_a_variant_in_words_has_no_control_characters():
-    config = {"ffn": f"a{HOSTILE}", f"ffn.a{HOSTILE}.hidden": HOSTILE, "lr": 1e-3, "layout": "pair"}
-    assert variant_text(config).isprintable()
-    assert "[red]x[/red]" in variant_text(config)
+@pytest.mark.parametrize(
+    ("name", "config", "words"),
+    [
+        (
+            "quickstart",
+            {"ffn": "fff", "ffn.fff.depth": 3, "ffn.fff.trees": 2, "ffn.fff.level_lr_ratio": 1.0, "layout": "single",
+             "lr": 0.00213, "dim": 64},
+            "fff depth=3 trees=2 single lr=0.00213",
+        ),
+        ("quickstart", {"ffn": "mlp", "ffn.mlp.hidden": 15, "ffn.mlp.activation": "gelu", "layout": "pair", "lr": 0.001},
+         "mlp hidden=15 pair lr=0.001"),
+        ("dense_sizes", {"ffn": "mlp", "ffn.mlp.hidden": 15, "ffn.mlp.activation": "gelu", "lr": 0.001}, "hidden=15"),
+    ],
+)  # fmt: skip
+def test_a_trial_is_told_by_what_was_sampled_or_differs_and_by_no_default(name, config, words):
+    assert keys_text({**config, "variant": "0" * 10}, telling_keys(catalog.find(name))) == words
+
+
+def test_a_rate_that_is_tuned_for_each_variant_is_told():
+    comparison = replace(catalog.find("dense_sizes"), tune_lr=(0.5, 1.0))
+    assert telling_keys(comparison)[-1] == "lr"

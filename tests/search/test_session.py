@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from results.losses import lost_workers
 from results.rows import EpochRow
 from results.store import Store
 from search.experiment import Experiment
@@ -135,6 +136,27 @@ def test_any_sampler_asks_the_same_after_a_kill_at_every_report(store, header, t
 
     run(exact, kill_after=1)
     assert history(store, broken) == history(store, whole)
+
+
+def test_a_measured_latency_is_in_the_row_before_a_worker_hears_of_the_trial_and_is_measured_once(
+    store, header, tmp_path
+):
+    tiny = {**SEARCH.base, "patch": 16, "dim": 16, "depth": 1, "heads": 1}
+    experiment = replace(
+        SEARCH, base=tiny, trials=4, sampler="nsgaii", objectives=("val_acc", "latency_seconds"), scheduler="none"
+    )
+    found = []
+    for name in ("a", "b"):
+        search_id = new_search(store, experiment)
+        session = session_of(store, search_id, experiment, header, tmp_path / name, concurrency=2)
+        first = store.trial(session.next_trial().trial_id)
+        assert first.status == "running"
+        assert 0 < first.latency_seconds < 60
+        session.release(first.id)
+        run(lambda: session_of(store, search_id, experiment, header, tmp_path / name))  # noqa: B023  # at once
+        found.append([row.latency_seconds for row in store.trials(search_id)])
+    assert found[0] == found[1]  # two measurements are never the same number: the second search knew them
+    assert len(set(found[0])) == 4
 
 
 @pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median"])
@@ -323,7 +345,8 @@ def test_a_report_of_an_earlier_attempt_than_the_latest_changes_nothing(store, h
     given = session.next_trial()
     first = session.attempt(given.trial_id)
     session.report(given.trial_id, report_of(given.flat, 1), {}, attempt=first)
-    session.lose(given.trial_id, "its node is gone", retried=True)
+    session.lose(given.trial_id, "its node is gone")
+    assert session.next_trial().trial_id == given.trial_id
     second = session.attempt(given.trial_id)
     assert (first, second) == (1, 2)
     assert session.report(given.trial_id, report_of(given.flat, 2, value=0.99), {}, attempt=first) is False
@@ -342,6 +365,48 @@ def test_a_driver_whose_worker_was_superseded_by_anothers_gives_the_search_up(st
     session = session_of(store, new_search(store, SEARCH), SEARCH, header, tmp_path)
     given = session.next_trial()
     with pytest.raises(SupersededError, match="Another process drives toy-1 by now"):
-        session.superseded(given.trial_id)
+        session.superseded(given.trial_id, 1)
     session.fail(given.trial_id, "stopped in the middle")
-    session.superseded(given.trial_id)  # its files are gone, as they should be
+    session.superseded(given.trial_id, 1)  # its files are gone, as they should be
+
+
+def test_losses_of_a_worker_count_over_all_drivers_and_after_the_last_retry_the_trial_has_failed(
+    store, header, tmp_path
+):
+    search_id = new_search(store, SEARCH)
+    for driver in range(3):  # each is killed after one loss
+        session = session_of(store, search_id, SEARCH, header, tmp_path)
+        notes = []
+        session.on_note = notes.append
+        assignment = session.next_trial()
+        assert assignment.trial_id == "toy-1.1"
+        session.report("toy-1.1", report_of(assignment.flat, driver + 1, value=0.99), {"host": "here"})
+        session.lose("toy-1.1", "the worker died" if driver else "the worker was silent")
+        assert len(notes) == (driver < 2)
+    row = store.trial("toy-1.1")
+    assert (row.status, row.epochs) == ("failed", 3)
+    assert row.cause == (
+        "given up after 3 tries: the worker was silent after epoch 1; the worker died after epochs 2, 3"
+    )
+    assert row.provenance["host"] == "here"
+    session.lose("toy-1.1", "an orphan died")
+    assert store.trial("toy-1.1") == row, "what has ended changes no more"
+
+
+def test_a_trial_out_of_memory_goes_on_in_smaller_parts_under_any_driver_until_there_are_none(store, header, tmp_path):
+    search_id = new_search(store, SEARCH)
+    session = session_of(store, search_id, SEARCH, header, tmp_path)
+    assignment = session.next_trial()
+    assert assignment.accumulation == 1
+    assert session.run_out_of_memory("toy-1.1", 1) == 2
+    session.report("toy-1.1", report_of(assignment.flat, 1, value=0.99), {})
+    assert session.run_out_of_memory("toy-1.1", 2) == 4
+    again = session_of(store, search_id, SEARCH, header, tmp_path)  # the first was killed
+    assignment = again.next_trial()
+    assert (assignment.trial_id, assignment.accumulation, assignment.flat["accumulation"]) == ("toy-1.1", 4, 1)
+    assert lost_workers(again.trials["toy-1.1"].provenance) == [], "memory takes no retry of a lost worker"
+    assert [again.run_out_of_memory("toy-1.1", parts) for parts in (4, 8, 16)] == [8, 16, None]
+    row = store.trial("toy-1.1")
+    assert row.status == "failed"
+    assert row.cause.startswith("the GPU's memory was full with micro-batches of 4, and smaller ones were tried")
+    assert again.next_trial().trial_id == "toy-1.2"
