@@ -67,7 +67,7 @@ from search.experiment import Experiment
 
 def own() -> Experiment:
     """Is a straight line enough?"""
-    base = {"data": "digits", "epochs": 3, "batch_size": 128, "patch": 16, "dim": 16, "depth": 1, "heads": 1}
+    base = {"data": "digits", "epochs": 40, "batch_size": 128, "patch": 16, "dim": 16, "depth": 1, "heads": 1}
     return Experiment(base=base, grid=[{"ffn": "mlp", "ffn.mlp.hidden": 8}, {"ffn": "straight"}], threads=1)
 '''
 
