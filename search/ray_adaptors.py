@@ -163,7 +163,8 @@ class SessionScheduler(FIFOScheduler):
             if "failed" in result:
                 self._session.fail(own, result["failed"])
                 return TrialScheduler.STOP
-            if "superseded" in result:  # by a worker of another driver: what it knows is in the store
+            if "superseded" in result:
+                self._session.superseded(own, trial.config[WORK]["attempt"])
                 return TrialScheduler.STOP
             if "out_of_memory" in result:
                 more = self._session.run_out_of_memory(own, result["out_of_memory"])

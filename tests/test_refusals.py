@@ -237,6 +237,13 @@ CASES = [
     ("search.control", "quickstart-9 stop", "Unknown search or trial 'quickstart-9'"),
     ("search.control", "quickstart-9 stop --storage sqlite:///none.db", "There is no database at"),
     ("search.control", "single-1", "Missing argument"),
+    ("search.run", "--address 127.0.0.1", '"--address" must be host:port or auto, as in 10.0.0.1:6379'),
+    ("search.run", "--address 127.0.0.1:1", "No Ray cluster answers at 127.0.0.1:1 (unavailable)"),
+    ("search.run", "--resume single-1 --address 127.0.0.1:1", "was not made by search.run"),
+    ("search.run", "--preview --address auto", "--preview measures this machine, so it does not go with --address"),
+    ("search.run", "--checkpoints s3://bucket/runs", "got the URL 's3://bucket/runs'; mount the object store"),
+    ("search.run", "--checkpoints no/such", '"--checkpoints" must be a folder that exists'),
+    ("search.cluster", "10.0.0.1", '"--address" must be host:port or auto'),
     ("search.run", "--show nothing", "Unknown experiment 'nothing'"),
     ("search.run", "--variants no/such", "does not exist"),
     ("search.run", "--storage nonsense", "must be an SQLAlchemy URL"),
@@ -350,6 +357,7 @@ ENTRIES = {"trainer.dataset": "trainer.dataset_command", "benchmarks": "benchmar
 @pytest.mark.parametrize(("module", "arguments", "sentence"), CASES, ids=[f"{m} {a}" for m, a, _ in CASES])
 def test_bad_input_gets_one_sentence_and_exit_2(recorded, capfd, monkeypatch, module, arguments, sentence):
     monkeypatch.chdir(recorded)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
     monkeypatch.setattr(sys, "argv", [module, *arguments.split()])
     before = content(recorded)
     entry = importlib.import_module(ENTRIES.get(module, module))

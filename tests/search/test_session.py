@@ -19,6 +19,7 @@ from search.ray_watch import resume_arguments
 from search.session import RETRIES, Session
 from search.space import suggest_ffn
 from trainer.dataset import read_header
+from trainer.lease import SupersededError
 from trainer.report import Report
 
 EPOCHS = 9
@@ -338,6 +339,38 @@ def test_a_writer_killed_in_the_middle_leaves_no_half_report(tmp_path, header):
             assert all((row.id, rung) in judged for rung in (1, 3) if rung <= row.epochs)
 
 
+def test_a_report_of_an_earlier_attempt_than_the_latest_changes_nothing(store, header, tmp_path):
+    """A worker that was cut off reports after its trial has started again elsewhere, also after a new driver."""
+    name = new_search(store, SEARCH)
+    session = session_of(store, name, SEARCH, header, tmp_path)
+    given = session.next_trial()
+    first = session.attempt(given.trial_id)
+    session.report(given.trial_id, report_of(given.flat, 1), {}, attempt=first)
+    session.lose(given.trial_id, "its node is gone")
+    assert session.next_trial().trial_id == given.trial_id
+    second = session.attempt(given.trial_id)
+    assert (first, second) == (1, 2)
+    assert session.report(given.trial_id, report_of(given.flat, 2, value=0.99), {}, attempt=first) is False
+    assert store.trial(given.trial_id).epochs == 1
+    session.report(given.trial_id, report_of(given.flat, 2), {}, attempt=second)
+    assert store.epochs(given.trial_id)[-1].val_acc == report_of(given.flat, 2).row.val_acc
+
+    session = session_of(store, name, SEARCH, header, tmp_path)
+    assert session.next_trial().trial_id == given.trial_id
+    assert session.attempt(given.trial_id) == 3
+    session.report(given.trial_id, report_of(given.flat, 3), {}, attempt=second)
+    assert store.trial(given.trial_id).epochs == 2
+
+
+def test_a_driver_whose_worker_was_superseded_by_anothers_gives_the_search_up(store, header, tmp_path):
+    session = session_of(store, new_search(store, SEARCH), SEARCH, header, tmp_path)
+    given = session.next_trial()
+    with pytest.raises(SupersededError, match="Another process drives toy-1 by now"):
+        session.superseded(given.trial_id, 1)
+    session.fail(given.trial_id, "stopped in the middle")
+    session.superseded(given.trial_id, 1)  # its files are gone, as they should be
+
+
 def test_losses_of_a_worker_count_over_all_drivers_and_after_the_last_retry_the_trial_has_failed(
     store, header, tmp_path
 ):
@@ -396,7 +429,7 @@ def test_a_trial_whose_worker_died_is_the_next_one_and_fails_when_it_dies_too_of
     ] * 2
     session.lose(first.trial_id, "its worker died")
     assert session.trials[first.trial_id].status == "failed"
-    assert session.trials[first.trial_id].cause == "given up after 3 tries: its worker died after epoch 1"
+    assert session.trials[first.trial_id].cause == "given up after 3 tries: its worker died after epochs 1, 1, 1"
     assert session.next_trial().number == 2
 
 
