@@ -145,7 +145,7 @@ def test_a_confirmation_stands_beside_its_search(tmp_path):
         both, confirmed = page(store, found), page(store, again)
     assert "Winner's curse" in confirmed.words
     assert "confirmed" in confirmed.specs
-    assert f"Confirmed in {again}: The search's winner" in both.words
+    assert f"Trained again in {again}: The search's winner" in both.words
     assert "searched, unconfirmed" not in " ".join(both.text[:8])
 
 
@@ -213,6 +213,7 @@ def test_hostile_text_stays_text_everywhere(tmp_path):
     assert "curves" in found.specs
 
 
+@pytest.mark.slow
 def test_a_thousand_trials_stay_below_ten_megabytes(tmp_path):
     with new_store(tmp_path) as store:
         name = search(store)
