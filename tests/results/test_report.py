@@ -6,7 +6,9 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import altair as alt
 import pytest
+import vl_convert
 from typer.testing import CliRunner
 
 from results import report
@@ -266,3 +268,18 @@ def test_what_cannot_be_reported_is_refused_in_one_sentence(tmp_path, arguments,
     found = CliRunner().invoke(report.app, [*arguments, "--storage", url])
     assert isinstance(found.exception, InputError)
     assert str(found.exception) == sentence
+
+
+def test_every_picture_is_a_specification_that_vega_knows_and_draws(tmp_path):
+    with new_store(tmp_path) as store:
+        one = search(store, rungs=(1,))
+        for depth in range(1, 5):
+            trial(store, one, [0.3, 0.4 + depth / 20], ffn="fff", lr=depth / 1000, **{"ffn.fff.depth": depth})
+        trial(store, one, [0.2], status="stopped", hidden=16)
+        two = compared(store, (0.5, 0.6))
+        specs = [spec for name in (one, two) for spec in page(store, name).specs.items()]
+    assert {name for name, _ in specs} >= {"curves", "neurons_used", "parallel", "rungs", "differences", "parameters"}
+    for name, spec in specs:
+        alt.Chart.from_dict({key: value for key, value in spec.items() if key != "config"}, validate=True)
+        drawn = vl_convert.vegalite_to_svg({**spec, "width": 400})
+        assert re.search(r'class="mark-(symbol|line|rect|rule) role-mark', drawn), name
