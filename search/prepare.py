@@ -297,7 +297,12 @@ def prepare_resume(
         row.heartbeat,
         status="running",
         settings={**row.settings, **settings},
-        provenance={**row.provenance, **present, "changes": with_changes(row, settings, present, refused)},
+        provenance={
+            **row.provenance,
+            **present,
+            "command": row.provenance.get("command", present["command"]),  # the one that began it
+            "changes": with_changes(row, settings, present, refused),
+        },
     )
     if not claimed:
         raise InputError(f"Another process has just taken up {search_id}; stop that one first.")

@@ -62,7 +62,7 @@ def answer(frames: Frames, table: Table, search_id: str) -> Answer:
         return Answer(standing=_standing(table, ranked), sentences=[*sentences, *running])
     confirmed = [name for name in confirmations(frames, search_id) if len(_notes_of(frames, name))]
     for name in confirmed:
-        sentences += [f"Confirmed in {name}: {note}" for note in _notes_of(frames, name)]
+        sentences += [f"Trained again in {name}: {note}" for note in _notes_of(frames, name)]
     standing = f"searched; see its confirmation {', '.join(confirmed)}" if confirmed else "searched, unconfirmed"
     return Answer(standing=standing, sentences=[*sentences, *running])
 

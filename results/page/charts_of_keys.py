@@ -220,7 +220,7 @@ def differences(found: Comparison) -> Picture | None:
     colour = alt.Color("word:N", scale=alt.Scale(domain=words, range=[COLOURS[0], COLOURS[2], "#999999"]))
     shape = alt.Shape("word:N", scale=alt.Scale(domain=words, range=["circle", "square", "diamond"]))
     y = alt.Y(
-        "name:N", title=None, sort=[str(row["name"]) for row in rows], axis=alt.Axis(labelLimit=260, labelOverlap=False)
+        "name:N", title=None, sort=[str(row["name"]) for row in rows], axis=alt.Axis(labelLimit=190, labelOverlap=False)
     )
     x = alt.X("low:Q", title="points of validation accuracy, against the first", scale=alt.Scale(zero=True))
     base = alt.Chart(values(rows))
@@ -272,7 +272,7 @@ def searched_and_confirmed(table: Table) -> Picture | None:
     ]
     kinds = ["searched", "confirmed"]
     y = alt.Y(
-        "name:N", title=None, sort=[str(row["name"]) for row in rows], axis=alt.Axis(labelLimit=260, labelOverlap=False)
+        "name:N", title=None, sort=[str(row["name"]) for row in rows], axis=alt.Axis(labelLimit=190, labelOverlap=False)
     )
     scale = alt.Scale(zero=False, nice=True)
     chart = alt.layer(

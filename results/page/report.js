@@ -82,7 +82,11 @@ const draw = async () => {
   const specs = held ? JSON.parse(held.textContent) : {};
   for (const place of document.querySelectorAll(".chart")) {
     try {
-      await vegaEmbed(place, specs[place.dataset.name], {
+      const spec = specs[place.dataset.name];
+      if (place.clientWidth < 480) { // a phone: legends below each other, or their ends would be cut off
+        Object.assign(spec.config.legend, { columns: 3, layout: { top: { anchor: "start", direction: "vertical" } } });
+      }
+      await vegaEmbed(place, spec, {
         mode: "vega-lite", renderer: "svg", actions: false, downloadFileName: place.dataset.name,
       });
     } catch (error) {

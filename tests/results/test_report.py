@@ -6,7 +6,9 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import altair as alt
 import pytest
+import vl_convert
 from typer.testing import CliRunner
 
 from results import report
@@ -145,7 +147,7 @@ def test_a_confirmation_stands_beside_its_search(tmp_path):
         both, confirmed = page(store, found), page(store, again)
     assert "Winner's curse" in confirmed.words
     assert "confirmed" in confirmed.specs
-    assert f"Confirmed in {again}: The search's winner" in both.words
+    assert f"Trained again in {again}: The search's winner" in both.words
     assert "searched, unconfirmed" not in " ".join(both.text[:8])
 
 
@@ -213,6 +215,7 @@ def test_hostile_text_stays_text_everywhere(tmp_path):
     assert "curves" in found.specs
 
 
+@pytest.mark.slow
 def test_a_thousand_trials_stay_below_ten_megabytes(tmp_path):
     with new_store(tmp_path) as store:
         name = search(store)
@@ -265,3 +268,18 @@ def test_what_cannot_be_reported_is_refused_in_one_sentence(tmp_path, arguments,
     found = CliRunner().invoke(report.app, [*arguments, "--storage", url])
     assert isinstance(found.exception, InputError)
     assert str(found.exception) == sentence
+
+
+def test_every_picture_is_a_specification_that_vega_knows_and_draws(tmp_path):
+    with new_store(tmp_path) as store:
+        one = search(store, rungs=(1,))
+        for depth in range(1, 5):
+            trial(store, one, [0.3, 0.4 + depth / 20], ffn="fff", lr=depth / 1000, **{"ffn.fff.depth": depth})
+        trial(store, one, [0.2], status="stopped", hidden=16)
+        two = compared(store, (0.5, 0.6))
+        specs = [spec for name in (one, two) for spec in page(store, name).specs.items()]
+    assert {name for name, _ in specs} >= {"curves", "neurons_used", "parallel", "rungs", "differences", "parameters"}
+    for name, spec in specs:
+        alt.Chart.from_dict({key: value for key, value in spec.items() if key != "config"}, validate=True)
+        drawn = vl_convert.vegalite_to_svg({**spec, "width": 400})
+        assert re.search(r'class="mark-(symbol|line|rect|rule) role-mark', drawn), name
