@@ -152,17 +152,14 @@ def _varying(trials: Sequence[TrialRow]) -> dict[str, list[Any]]:
     """Keys of the dictionaries in which trials differ, with the values that there are; the seed is no parameter."""
     keys = dict.fromkeys(key for trial in trials for key in trial.config if key != "seed")
     values = {key: [trial.config[key] for trial in trials if key in trial.config] for key in keys}
-    return {
-        key: found
-        for key, found in values.items()
-        if len({repr(value) for value in found}) > 1 or len(found) < len(trials)
-    }
+    # what only one kind has, and has alike in all its trials, says no more than the kind
+    return {key: found for key, found in values.items() if len({repr(value) for value in found}) > 1}
 
 
 def _shared(trials: Sequence[TrialRow]) -> dict[str, Any]:
     """What no two trials differ in."""
-    varying = _varying(trials)
-    return {key: value for key, value in (trials[0].config if trials else {}).items() if key not in {*varying, "seed"}}
+    left_out = {*_varying(trials), "seed"}
+    return {key: value for trial in trials for key, value in trial.config.items() if key not in left_out}
 
 
 def _distribution(values: Sequence[Any]) -> BaseDistribution:

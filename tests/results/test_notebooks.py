@@ -2,13 +2,22 @@
 
 import importlib.util
 import os
-import subprocess
-import sys
+import re
 from pathlib import Path
 
 import jupytext
 import nbformat
 import pytest
+import torch
+
+from results.store import Store
+from search import catalog
+from search.prepare import check_new, prepare_new
+from search.resources import plan_resources
+from search.session import Session
+from trainer.config import TrialConfig
+from trainer.resolve import cached_dataset
+from trainer.trial import Trial
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((REPOSITORY / "results" / "notebooks").glob("*.py"))
@@ -44,21 +53,36 @@ def compared() -> Experiment:
 
 @pytest.fixture(scope="session")
 def recorded_storage(tmp_path_factory, digits):
-    """The URL of a store with a search and a comparison, both by `search.run`, one beside the other."""
+    """The URL of a store with a search and a comparison: every trial trained, by a session and without Ray, one by one."""
     folder = tmp_path_factory.mktemp("recorded")
-    storage = f"sqlite:///{folder}/arbor.db"
-    running = []
-    for name, text in (("sampled", EXPERIMENTS), ("compared", COMPARISON)):
-        (folder / f"{name}.py").write_text(text)
-        command = [sys.executable, "-m", "search.run", f"{name}.py", "--no-dashboard", "--storage", storage]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        running.append(
-            subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        )
-    for process in running:
-        printed = process.communicate(timeout=250)[0]
-        assert process.returncode == 0, printed.decode()
-    return storage
+    with Store.open(f"sqlite:///{folder}/arbor.db") as store:
+        for name, text in (("sampled", EXPERIMENTS), ("compared", COMPARISON)):
+            path = folder / f"{name}.py"
+            path.write_text(text)
+            record(store, path)
+        assert [row.status for row in store.searches()] == ["ended", "ended"]
+        return store.url
+
+
+def record(store, path):
+    """What `search.run` does with an experiment, in this process."""
+    resources = plan_resources(concurrency=1, cpus_per_trial=1, gpus_per_trial=0, threads=1)
+    new = check_new(str(path), catalog.find(str(path)), resources)
+    prepared = prepare_new(store, new, notes="", tags=[], variants=[])
+    session = Session(
+        store, prepared.search_id, prepared.experiment, folder=prepared.folder, header=prepared.header,
+        concurrency=1, gpus_per_trial=0, startup_trials=prepared.startup_trials,
+    )  # fmt: skip
+    while (assignment := session.next_trial()) is not None:
+        trial = Trial(
+            TrialConfig.from_flat(assignment.flat), assignment.folder,
+            device=torch.device("cpu"), threads=1, dataset=cached_dataset("digits"),
+        )  # fmt: skip
+        for report in trial.reports():
+            if session.report(assignment.trial_id, report, {}):
+                break
+        trial.close()
+    session.close()
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +125,7 @@ def test_a_notebook_runs_on_a_recorded_search_without_torch_or_ray(
     notebook = rendering.executed(probe, recorded_storage)
     rendering.write_markdown(notebook, source.stem, tmp_path)
     written = (tmp_path / f"{source.stem}.md").read_text()
-    assert "heavy: []" in written
+    assert "```text\nheavy: []\n```" in written
     assert (tmp_path / f"{source.stem}-1.png").stat().st_size > 3000
     told = {
         "01_first_search": "searched, unconfirmed",
@@ -109,5 +133,5 @@ def test_a_notebook_runs_on_a_recorded_search_without_torch_or_ray(
         "03_fff_study": "leaf_entropy",
         "04_asha_whatif": "best_kept",
     }
-    outputs = "".join(part for part in written.split("```text")[1:])
-    assert told[source.stem] in outputs
+    outputs = re.findall(r"```text\n(.*?)```", written, flags=re.DOTALL)
+    assert any(told[source.stem] in output for output in outputs)

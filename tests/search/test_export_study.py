@@ -46,7 +46,8 @@ def test_trials_come_back_with_their_keys_curves_and_ends(store, tmp_path):
     assert (first.user_attrs["trial"], first.user_attrs["seed"]) == (f"{name}.1", 3)
     assert (second.state, second.intermediate_values) == (TrialState.PRUNED, {1: 0.2})
     assert (third.state, fourth.state) == (TrialState.FAIL, TrialState.WAITING)
-    assert fourth.params == {"ffn": "fff", "ffn.fff.hidden": 4, "lr": 2e-3}
+    assert fourth.params == {"ffn": "fff", "lr": 2e-3}  # no other tree differs from it in its hidden
+    assert study.user_attrs["common"]["ffn.fff.hidden"] == 4
     assert study.best_trial.number == 0
     assert study.user_attrs["common"]["epochs"] == 3
     assert study.metric_names == ["val_acc"]
