@@ -48,6 +48,7 @@ from trainer.evaluation import EVALUATION_BATCH, Evaluation, evaluate
 from trainer.forms import accuracy_by_form, mean_auxiliary_loss
 from trainer.input_pipeline import EvalLoader, TrainLoader
 from trainer.level_rates import level_rates_of
+from trainer.memory import give_back_freed
 from trainer.optimizer import set_rate
 from trainer.ranks import ALONE, SINGLE, Ranks, World
 from trainer.report import Report, Status
@@ -206,6 +207,7 @@ class Trial:
         self._engine.destroy()
         del self._step, self._engine_step, self._engine, self._optimizer, self._model, self._diagnostics
         gc.collect()
+        give_back_freed()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
