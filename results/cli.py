@@ -42,7 +42,7 @@ def run(app: typer.Typer, prog: str) -> None:
         if error.errno in _UNUSABLE and error.filename:
             _end(f"The place {error.filename} cannot be used ({error.strerror}); name another one.", EXIT_BAD_INPUT)
         raise
-    sys.exit(code)  # of typer.Exit; none where the command returned
+    sys.exit(code or 0)  # of typer.Exit; none where the command returned
 
 
 def _end(message: str, code: int) -> NoReturn:

@@ -183,7 +183,7 @@ def test_a_database_that_stays_away_ends_a_command_with_one_sentence(url, tmp_pa
     with pytest.raises(DatabaseGoneError, match=r"did not come back within .* --resume"):
         store.create_search("toy", "", {}, {})
 
-    def command(prog_name):
+    def command(prog_name, standalone_mode):
         store.create_search("toy", "", {}, {})
 
     with pytest.raises(SystemExit) as ended:
