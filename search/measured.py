@@ -154,6 +154,7 @@ def _key(new: Checked, trial: Planned, together: int) -> str:
         resources.threads,
         new.header.checksum,
         variant_source(type(trial.config.model.ffn)),
+        *([resources.workers_per_trial] if resources.workers_per_trial > 1 else []),  # by which seconds are divided
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -170,7 +171,10 @@ def _measured(
     command = [sys.executable, "-m", "trainer.measure", "--threads", str(resources.threads)]
     command += ["--gpu"] if resources.gpus_per_trial else []
     command += ["--", flats, str(MEASURE_SECONDS), *variants]
-    answers = [json.loads(line) for line in _run_together(command, together, resources.threads, look)]
+    lines = _run_together(
+        command, together, resources.threads, lambda said: look(min(said, len(part)))
+    )  # the last is all
+    answers = [json.loads(line) for line in lines]
     means = [_mean([answer[number] for answer in answers]) for number in range(len(part))]
     # alone it goes through all images, of which the trial's workers have a part each
     return [{**mean, "seconds_per_epoch": mean["seconds_per_epoch"] / resources.workers_per_trial} for mean in means]

@@ -12,6 +12,8 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 COLD = 9
 """Gangs that are started anew and killed."""
+TOLERATED_MB = 64
+"""A process may have grown by so much in fifty trials of other shapes than before."""
 FLAT = {
     "data": "digits", "patch": 16, "dim": 16, "depth": 1, "heads": 1, "batch_size": 128, "epochs": 1000, "ffn": "mlp",
 }  # fmt: skip
@@ -62,7 +64,7 @@ def until_it_raises(trainable, epoch):
         epoch = trainable.train.remote()
 
 
-def test_a_hundred_gangs_in_a_row_use_no_more_processes_and_descriptors_than_ten(place):
+def test_a_hundred_gangs_in_a_row_use_no_more_processes_descriptors_and_memory_than_fifty(place):
     search = place.start("search.run", "tiny.py", "--workers-per-trial", "2", "--concurrency", "1", "--trials", "100",
                          "--epochs", "3")  # fmt: skip
 
@@ -78,14 +80,15 @@ def test_a_hundred_gangs_in_a_row_use_no_more_processes_and_descriptors_than_ten
             "ranks' memory in MB": sum(worker.memory_info().rss for worker in workers) // 10**6,
         }  # fmt: skip
 
-    early, began = counted(10), time.monotonic()
-    late = counted(99)
-    print(f"\nat trial 10: {early}\nat trial 99: {late}\n{(time.monotonic() - began) / 89:.2f} s a trial")
+    counted(2)
+    began = time.monotonic()
+    early, late = counted(50), counted(99)
+    print(f"\nat trial 50: {early}\nat trial 99: {late}\n{(time.monotonic() - began) / 97:.2f} s a trial")
     assert search.finish(300) == 0, search.output
     assert late["ranks"] == 2
     for name in ("processes", "driver's descriptors", "raylet's descriptors", "ranks' descriptors"):
         assert late[name] <= early[name] + 5, name
-    assert late["ranks' memory in MB"] < 1.1 * early["ranks' memory in MB"] + 50
+    assert late["ranks' memory in MB"] <= early["ranks' memory in MB"] + 2 * TOLERATED_MB
     with place.store() as store:
         rows = store.trials("tiny-1")
     assert len(rows) == 100
