@@ -196,7 +196,8 @@ def test_every_door_of_the_cluster_asks_for_the_token_but_for_those_that_say_num
     doors = doors_of(processes)
     assert {"gcs_server", "raylet"} <= {door.process for door in doors}
     kinds = {door: kind_of(door, raylets.token) for door in doors}
-    assert set(kinds.values()) == {"guarded", "metrics"}, kinds
+    assert set(kinds.values()) - {"link"} == {"guarded", "metrics"}, kinds
+    assert {door.address for door, kind in kinds.items() if kind == "link"} <= {"127.0.0.1"}
     assert sum(kind == "metrics" for kind in kinds.values()) == 5, "two of the head's own, and one of each node"
     firsts = [raylets.ports, raylets.ports + 3000, raylets.ports + 4000]
     outside = [
