@@ -75,9 +75,11 @@ def get(door: Door, path: str, token: str | None) -> tuple[int, bytes]:
 
 
 def kind_of(door: Door, token: str) -> str:
-    """How a door treats those without its token: `guarded`, `metrics` (open to all, and says numbers), or what is wrong.
+    """How a door treats those without its token: `guarded`, `metrics` (open to all, and says numbers), `link`, or what is
+    wrong.
 
-    Guarded means that the right token is heard, and that a missing and a wrong one are refused.
+    Guarded means that the right token is heard, and that a missing and a wrong one are refused; `link`, that it knows
+    nothing but a secret address, as our page that logs in to the dashboard.
     """
     wrong = "0" * 64
     for method in METHODS:
@@ -97,4 +99,6 @@ def kind_of(door: Door, token: str) -> str:
     heard_http = get(door, "/metrics", token)[0]
     if refused_http == {401, 403} and heard_http not in (0, 401, 403):
         return "guarded"
+    if refused_http == {heard_http} == {404}:
+        return "link"
     return f"HTTP {heard_http} with the token, {sorted(refused_http)} without"

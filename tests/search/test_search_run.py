@@ -253,8 +253,9 @@ def test_a_search_listens_on_loopback_alone(running):
 def test_every_door_of_a_search_asks_for_the_token_but_for_three_that_say_numbers(running):
     kinds = {door: kind_of(door, read_token()) for door in doors_of(running.note_family())}
     assert {"gcs_server", "raylet"} <= {door.process for door in kinds}
-    assert set(kinds.values()) == {"guarded", "metrics"}, kinds
+    assert set(kinds.values()) == {"guarded", "metrics", "link"}, kinds
     assert sum(kind == "metrics" for kind in kinds.values()) == 3
+    assert [door.address for door, kind in kinds.items() if kind == "link"] == ["127.0.0.1"]
 
 
 @pytest.mark.slow
