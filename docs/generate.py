@@ -37,8 +37,8 @@ def command_page() -> str:
     """All commands, with what `--help` knows of each."""
     parts = [
         "# Commands\n",
-        "Each command prints this with `--help`, too. This page is made from the commands themselves when the site is "
-        "built. Exit codes: 0 when the command did its work, 1 when a check says no, 2 for bad input, 130 after Ctrl-C.\n",
+        "Each command prints this with `--help`, too; the page is made from the commands when the site is built.\n",
+        "Exit codes: 0 when the command did its work, 1 when a check says no, 2 for bad input, 130 after Ctrl-C.\n",
     ]
     for program, app in commands():
         top = typer.main.get_command(app)
@@ -82,7 +82,7 @@ def experiment_page() -> str:
     """Every experiment that `--list` names: its question, and its file."""
     parts = [
         "# Experiments that are there\n",
-        "`python -m search.run NAME` runs one, `--show NAME` prints its space and budget, `--preview` its price. "
+        "`python -m search.run NAME` runs one, `--show NAME` prints its space and budget, `--preview` its price.\n",
         "Copy a file of `experiments/` to begin one of your own.\n",
     ]
     for name in catalog.names():

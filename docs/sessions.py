@@ -1,4 +1,4 @@
-"""The pages' examples, run for real: `python docs/sessions.py [PAGE ...]` runs them and writes what came out into the pages.
+"""The pages' examples, run for real: `python docs/sessions.py` runs them and writes what came out.
 
 All pages share one session, a folder that starts empty, and run in the order of `PAGES`, so that a how-to can use
 what the tutorial trained. Four kinds of fenced blocks are examples:
@@ -18,12 +18,16 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -144,7 +148,11 @@ def _shortened(lines: list[str]) -> list[str]:
     """Of the lines that tell a search's progress, the first four and the last one."""
     progress = [number for number, line in enumerate(lines) if _PROGRESS.match(line)]
     cut = progress[4:-1]
-    return ["..." if number == cut[0] else line for number, line in enumerate(lines) if number not in cut[1:]] if cut else lines
+    return (
+        ["..." if number == cut[0] else line for number, line in enumerate(lines) if number not in cut[1:]]
+        if cut
+        else lines
+    )
 
 
 def run_page(page: str, session: Session, *, long: bool = True) -> list[tuple[Example, str]]:
@@ -203,20 +211,41 @@ def write(page: str, ran: list[tuple[Example, str]]) -> None:
     path = DOCS / page
     text = path.read_text(encoding="utf-8")
     for example, body in reversed(ran):
+        if text[example.start : example.end] != example.body:
+            raise RuntimeError(f"{page} was edited while its examples ran; run them again.")
         text = text[: example.start] + body + text[example.end :]
     path.write_text(text, encoding="utf-8")
 
 
-def main(pages: list[str]) -> None:
-    """Run all pages in one new folder (earlier ones make what later ones use), and write those that are named, or all."""
-    with tempfile.TemporaryDirectory(prefix="arbor-docs-") as folder:
-        session = Session(Path(folder))
-        for page in PAGES:
-            ran = run_page(page, session)
-            if not pages or page in pages:
-                write(page, ran)
-            print(f"{page}: {len(ran)} outputs", flush=True)
+def main(
+    page: Annotated[
+        list[str] | None, typer.Argument(help="Pages to write, such as how-to/price.md. Default: all.")
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Keep the session here, and where it is there already, run only the named pages."),
+    ] = None,
+) -> None:
+    """Run the pages' examples and write what came out into the pages."""
+    with tempfile.TemporaryDirectory(prefix="arbor-docs-") as new:
+        goes_on = folder is not None and folder.exists()
+        place = folder.resolve() if folder is not None else Path(new)
+        place.mkdir(parents=True, exist_ok=True)
+        session = Session(place)
+        for name in page if page and goes_on else PAGES:
+            ran = run_page(name, session)
+            if not page or name in page:
+                write(name, ran)
+                _keep_pictures(name, place)
+            typer.echo(f"{name}: {len(ran)} outputs")
+
+
+def _keep_pictures(page: str, folder: Path) -> None:
+    """A picture that a page shows and its commands drew, beside the page's other ones."""
+    for name in re.findall(r"pictures/([\w-]+\.png)", (DOCS / page).read_text(encoding="utf-8")):
+        if (folder / name).exists():
+            shutil.copy(folder / name, DOCS / "pictures" / name)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    typer.run(main)
