@@ -113,11 +113,10 @@ class Session:
 
     def __init__(self, folder: Path, environment: dict[str, str] | None = None) -> None:
         self.folder = folder
-        data = folder / "data"
-        data.mkdir(exist_ok=True)
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         plain = {"COLUMNS": str(WIDTH), "TERM": "dumb", "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
-        self.environment = {**os.environ, "ARBOR_DATA": str(data), "PYTHONPATH": str(ROOT), "PATH": path, **plain}
+        own = {name: value for name, value in os.environ.items() if name != "ARBOR_DATA"}
+        self.environment = {**own, "PYTHONPATH": str(ROOT), "PATH": path, **plain}
         self.environment.update({"OMP_NUM_THREADS": "1", **(environment or {})})
 
     def run(self, command: list[str], expected: int, what: str) -> str:
@@ -225,6 +224,7 @@ def main(
         Path | None,
         typer.Option(help="Keep the session here, and where it is there already, run only the named pages."),
     ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Leave out the long ones.")] = False,
 ) -> None:
     """Run the pages' examples and write what came out into the pages."""
     with tempfile.TemporaryDirectory(prefix="arbor-docs-") as new:
@@ -233,7 +233,7 @@ def main(
         place.mkdir(parents=True, exist_ok=True)
         session = Session(place)
         for name in page if page and goes_on else PAGES:
-            ran = run_page(name, session)
+            ran = run_page(name, session, long=not quick)
             if not page or name in page:
                 write(name, ran)
                 _keep_pictures(name, place)
