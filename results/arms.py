@@ -18,6 +18,8 @@ from results.text import keys_text, plain
 from results.tuned import LR_TUNING
 
 _HASH = re.compile(r"[0-9a-f]{4,10}")
+_TRIAL = re.compile(r"([\w.-]+-\d+)\.\d+")
+"""A trial's id, and in it its search's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,6 +107,9 @@ def _arm(frames: Frames, name: str, search: str | None) -> Arm:
     prefix, colon, rest = name.partition(":")
     if colon and prefix in set(frames.searches["id"]):
         return _by_keys(frames, prefix, rest, name)
+    if (trial := _TRIAL.fullmatch(name)) is not None:
+        siblings = [str(each) for each in trials.loc[trials["search_id"] == trial[1], "id"]]
+        raise InputError(unknown("trial", name, siblings or trials["id"].astype(str)))
     if search is not None:
         frames.search(search)
         return _by_keys(frames, search, name, name)

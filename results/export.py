@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,14 @@ def json_value(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
+PRINTED = Path("-")
+"""The file name that stands for stdout."""
+
+
 def check_target(path: Path) -> None:
-    """Raises InputError where no file can be written at `path`."""
+    """Raises InputError where no file can be written at `path`; `PRINTED` is fine for text."""
+    if path == PRINTED:
+        return
     if not path.parent.is_dir():
         raise InputError(f"The folder {path.parent} does not exist; make it, or name another file.")
     if path.is_dir():
@@ -62,7 +69,7 @@ def check_target(path: Path) -> None:
 
 def write_csv(table: Table, path: Path) -> None:
     """Every column and variant; text that a spreadsheet would take for a formula is marked as text."""
-    _flat(table).map(cell).to_csv(path, index=False)
+    _write(_flat(table).map(cell).to_csv(index=False), path)
 
 
 def write_parquet(table: Table, path: Path) -> None:
@@ -101,7 +108,7 @@ def write_latex(table: Table, path: Path) -> None:
             shown[names.index("variant keys")] = rf"\textbf{{{shown[names.index('variant keys')]}}}"
         lines.append(" & ".join(shown) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}"]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    _write("\n".join(lines) + "\n", path)
 
 
 def write_markdown(table: Table, path: Path) -> None:
@@ -116,7 +123,14 @@ def write_markdown(table: Table, path: Path) -> None:
             lines.append(_piped([_markdown(texts[name]) for name in names]))
         lines.append("")
     lines += [f"- {_markdown(line)}" for line in _said(table)]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    _write("\n".join(lines) + "\n", path)
+
+
+def _write(text: str, path: Path) -> None:
+    if path == PRINTED:
+        sys.stdout.write(text)
+    else:
+        path.write_text(text, encoding="utf-8")
 
 
 def _said(table: Table) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any, Self
 import pandas as pd
 
 from results.front import cost_of, remark
+from results.losses import remarks_on_losses
 from results.matches import notes as match_notes
 from results.protocol import IMPORTED, of_protocol
 from results.statistics import accuracy_error, detectable_difference, equal_spread_p, pooled_deviation
@@ -107,6 +108,7 @@ def remarks(
             "Imported rows have no rank: their accuracy is that of the best epoch, which was chosen on the test images, "
             "so it is a little high and compares with no other column."
         )
+    notes += remarks_on_losses(list(trials["id"]), list(trials["provenance"]))
     sources = {(provenance or {}).get("source_hash") for provenance in trials["provenance"]} - {None}
     if len(settings) > 1 and len(sources) > 1:
         notes.append(f"These searches were trained by {len(sources)} different states of the code.")

@@ -10,7 +10,8 @@ import typer
 from rich.console import Console
 
 from results.cli import DEFAULT_STORAGE, run
-from results.export import as_plain, check_target, write_csv, write_latex, write_markdown, write_parquet
+from results.errors import InputError
+from results.export import PRINTED, as_plain, check_target, write_csv, write_latex, write_markdown, write_parquet
 from results.frames import load
 from results.screen import print_searches, print_table
 from results.selection import of_kinds, searches_with
@@ -48,18 +49,26 @@ def main(
     note: Annotated[str | None, typer.Option(help="Only searches with this text in their notes.")] = None,
     kind: Annotated[list[str] | None, typer.Option(help="Show only this feed-forward kind; repeatable.")] = None,
     mix: Annotated[bool, typer.Option("--mix", help="Let the searches differ in data, epochs, batch ...")] = False,
-    csv: Annotated[Path | None, typer.Option(help="Write the table as CSV.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the table as CSV; - prints it.")] = None,
     parquet: Annotated[Path | None, typer.Option(help="Write the table as Parquet.")] = None,
-    latex: Annotated[Path | None, typer.Option(help="Write the table as LaTeX with booktabs.")] = None,
-    markdown: Annotated[Path | None, typer.Option(help="Write the table as Markdown.")] = None,
+    latex: Annotated[Path | None, typer.Option(help="Write the table as LaTeX with booktabs; - prints it.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the table as Markdown; - prints it.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
     everything: Annotated[
         bool, typer.Option("--all", help="Show every stopped variant, and archived searches, too.")
     ] = False,
     list_all: Annotated[bool, typer.Option("--list", help="List the searches.")] = False,
 ) -> None:
+    if parquet == PRINTED:
+        raise InputError("Parquet is no text that could be printed, so --parquet must name a file, but got -.")
+    texts = {"--csv": csv, "--latex": latex, "--markdown": markdown}
+    printed = [*(option for option, path in texts.items() if path == PRINTED), *(["--json"] if as_json else [])]
+    if len(printed) > 1:
+        raise InputError(
+            f"One table at most can be printed, but got {' and '.join(printed)}; name a file for the others."
+        )
     frames = load(storage)
-    console = Console()
+    console = Console(stderr=PRINTED in texts.values())
     chosen = searches_with(frames, search or [], tags=tag or [], note=note, archived=everything)
     if list_all:
         print_searches(frames, frames.searches[frames.searches["id"].isin(chosen)], console)
@@ -90,7 +99,7 @@ def main(
         check_target(path)
     for path, write in targets:
         write(table, path)
-        if not as_json:
+        if path != PRINTED and not as_json:
             console.print(f"Wrote {len(table.rows)} variants to {path}", highlight=False, markup=False)
     if as_json:
         typer.echo(json.dumps(as_plain(frames, table), default=str))

@@ -17,8 +17,13 @@ from search.sampler import Sampler
 from trainer.dataset import Header
 from trainer.fingerprint import differences
 
-RECORDED = ("trials", "seeds", "concurrency", "cpus_per_trial", "gpus_per_trial", "threads", "data_checksum")
+RECORDED = (
+    "trials", "seeds", "concurrency", "cpus_per_trial", "gpus_per_trial", "workers_per_trial", "nodes_per_trial", "threads",
+    "data_checksum",
+)  # fmt: skip
 """Settings of which a change is recorded."""
+FORMER = {"workers_per_trial": 1, "nodes_per_trial": 1}
+"""What a search has had whose settings do not say it."""
 
 
 def variant_hashes(paths: Sequence[str]) -> dict[str, str]:
@@ -92,9 +97,9 @@ def with_changes(
     """The provenance's list of changes, one entry longer where anything is different from when the search last ran."""
     former: list[dict[str, Any]] = row.provenance.get("changes", [])
     changed = [
-        f"{name}: {row.settings.get(name)} -> {settings.get(name)}"
+        f"{name}: {before} -> {settings.get(name)}"
         for name in RECORDED
-        if row.settings.get(name) != settings.get(name)
+        if (before := row.settings.get(name, FORMER.get(name))) != settings.get(name)
     ]
     known = {line.partition(":")[0] for line in changed}
     changed += [line for line in differences(row.provenance, dict(present)) if line.partition(":")[0] not in known]

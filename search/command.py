@@ -6,6 +6,7 @@ import errno
 import math
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from results.matches import QUANTITIES, variant_words
 from results.store import Store
 from search import catalog
 from search.confirm import Wish, confirmation, more_seeds
-from search.driver import run_session
+from search.dashboard_link import DashboardLink, dashboard_token
+from search.driver import run_session, tidy_up
 from search.experiment import Experiment
 from search.heartbeat import Heartbeat
 from search.live import LiveView
@@ -46,6 +48,7 @@ from search.timing import Timing
 from search.timing_run import print_preview, refuse_options, run_timing
 from search.tuning import in_numbers
 from search.warm_start import warm_started
+from search.watchdog import TIMES, Watchdog
 from trainer.dataset import read_header
 from trainer.resolve import discover_variants
 
@@ -65,12 +68,15 @@ class Asked:
     cpus_per_trial: float | None
     time_budget_seconds: float | None
     gpu_hours: float | None = None
+    workers_per_trial: int | None = None
+    nodes_per_trial: int | None = None
     preview: bool = False
     storage: str
     note: str
     tags: tuple[str, ...]
     variants: tuple[str, ...]
     dashboard: bool
+    watchdog: float = TIMES
     warm_start: tuple[str, ...] = ()
     train_again: bool | None = None
     accept_changes: bool | None = None
@@ -84,6 +90,11 @@ def search(asked: Asked, console: Console) -> None:
         )
     if asked.accept_changes and asked.resume is None:
         raise InputError("--accept-changes is of a search that goes on, so it needs --resume SEARCH.")
+    if not (asked.watchdog == 0 or 1 <= asked.watchdog < math.inf):  # nan, too
+        raise InputError(
+            f'"--watchdog" must be 0 (never), or from 1: so many times its expected epoch a trial may be silent; but got '
+            f"{asked.watchdog:g}."
+        )
     if asked.preview and asked.resume is not None:
         raise InputError(f"--preview is of a new search, so it does not go with --resume {asked.resume}.")
     new: Checked | None
@@ -117,6 +128,7 @@ def search(asked: Asked, console: Console) -> None:
         )
         if session.complete:
             store.update_search(prepared.search_id, status="ended")
+            tidy_up(session)
             console.print(f"Search {prepared.search_id} has ended: all its {session.planned} trials have run. "
                           "Add some with --trials or, to a comparison, --seeds.", highlight=False)  # fmt: skip
         else:
@@ -135,8 +147,9 @@ def _time(found: Timing, asked: Asked, console: Console) -> None:
 
 def _confirmed(asked: Asked, wish: Wish, console: Console) -> tuple[Asked, Checked]:
     """The comparison that confirms a search, and what was asked for with the search's own variants."""
-    free = ("--confirm", "--seeds", "--tune-lr", "--concurrency", "--gpus-per-trial", "--cpus-per-trial", "--time-budget",
-            "--gpu-hours", "--note", "--tag", "--variants")  # fmt: skip
+    free = ("--confirm", "--seeds", "--tune-lr", "--concurrency", "--gpus-per-trial", "--cpus-per-trial",
+            "--workers-per-trial", "--nodes-per-trial", "--time-budget", "--gpu-hours", "--note", "--tag",
+            "--variants")  # fmt: skip
     for option, value in {"an experiment": asked.experiment, "--resume": asked.resume, **_options(asked)}.items():
         if option not in free and value is not False and value not in (None, (), "", {}):
             raise InputError(
@@ -175,7 +188,7 @@ def _source(asked: Asked) -> str:
 def _options(asked: Asked) -> dict[str, object]:
     """All options that only trials have, with what was given for them."""
     spelled = {"search_seed": "--seed", "fixed": "--set", "time_budget_seconds": "--time-budget", "tags": "--tag"}
-    everywhere = ("experiment", "overrides", "preview", "storage", "dashboard")
+    everywhere = ("experiment", "overrides", "preview", "storage", "dashboard", "watchdog")
     values = {field.name: getattr(asked.overrides, field.name) for field in fields(asked.overrides)}
     values |= {field.name: getattr(asked, field.name) for field in fields(asked) if field.name not in everywhere}
     return {spelled.get(name, "--" + name.replace("_", "-")): value for name, value in values.items()}
@@ -266,7 +279,8 @@ def _resume(store: Store, asked: Asked, console: Console) -> tuple[Prepared, Res
 
 def _resources(asked: Asked, experiment: Experiment, former: Mapping[str, Any] | None = None) -> Resources:
     """What the command line asks for; else what a resumed search had been asked for; else as the experiment says."""
-    wishes: dict[str, Any] = {"concurrency": experiment.concurrency, "cpus_per_trial": None, "gpus_per_trial": None}
+    wishes: dict[str, Any] = {"concurrency": experiment.concurrency, "cpus_per_trial": None, "gpus_per_trial": None,
+                              "workers_per_trial": None, "nodes_per_trial": None}  # fmt: skip
     for source in (former or {}, {name: getattr(asked, name) for name in wishes}):
         wishes.update({name: source[name] for name in wishes if source.get(name) is not None})
     resources = plan_resources(**wishes, threads=experiment.threads)
@@ -287,16 +301,29 @@ def _train(session: Session, prepared: Prepared, resources: Resources, asked: As
         return
     _announce(session, prepared, resources, console)
 
+    links = ExitStack()  # one page, which lives as long as Ray does
+
     def on_ray(url: str | None) -> None:
+        view.ray_is_up()
         if url is not None:
-            console.print(f"Ray dashboard: {url} (it asks for what `ray get-auth-token` prints)", highlight=False)
+            token = dashboard_token()
+            link = links.enter_context(DashboardLink(url, token)) if token is not None else None
+            console.print(f"Ray dashboard: {url}", highlight=False)
+            if link is not None:
+                console.print(f"It asks for a token; this link logs a browser in, once: {link.url}", highlight=False,
+                              soft_wrap=True)  # fmt: skip
 
     view = LiveView(session, console)
     session.on_event, session.on_note = view.event, view.note
     try:
-        with view:
+        with view, links:
             status = run_session(
-                session, resources, variants=prepared.variants, dashboard=asked.dashboard, on_ray=on_ray
+                session,
+                resources,
+                variants=prepared.variants,
+                dashboard=asked.dashboard,
+                watchdog=Watchdog(asked.watchdog),
+                on_ray=on_ray,
             )
     except OSError as error:
         if error.errno != errno.ENOSPC:
@@ -339,6 +366,9 @@ def _announce(session: Session, prepared: Prepared, resources: Resources, consol
     experiment = prepared.experiment
     console.print(Text(experiment.question, style="bold"))
     device = f"{resources.gpus_per_trial:g} GPU" if resources.gpus_per_trial else f"{resources.threads} CPU thread(s)"
+    if resources.workers_per_trial > 1:
+        own = "a GPU" if resources.gpus_per_trial else f"{resources.threads} CPU thread(s)"
+        device = f"{resources.workers_per_trial} workers with {own}"
     budget = (
         f"{session.planned} trials: {in_numbers(experiment)}, none stopped"
         if experiment.is_comparison

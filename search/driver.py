@@ -12,11 +12,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from search.ray_folder import ray_folder, remove_abandoned
+from search.ray_watch import RayWatch
 from search.resources import Resources
 from search.session import Session
-
-RETRIES = 2
-"""How often a trial whose worker process died is started again, from its checkpoint."""
+from search.told import display_name
+from search.watchdog import Watchdog
 
 
 def run_session(
@@ -25,6 +26,7 @@ def run_session(
     *,
     variants: Sequence[str],
     dashboard: bool,
+    watchdog: Watchdog,
     on_ray: Callable[[str | None], None],
 ) -> str:
     """Train until the session is done, its time is up, or Ctrl-C; returns the status that the search then has.
@@ -32,6 +34,7 @@ def run_session(
     Args:
         variants: files or folders of feed-forward kinds outside the package, for the workers to load.
         dashboard: whether Ray's dashboard is started, on loopback.
+        watchdog: kills workers that have fallen silent; new.
         on_ray: called once Ray is up, with the dashboard's URL if there is one.
     Raises:
         KeyboardInterrupt: after Ctrl-C, when all is down and the store says `interrupted`.
@@ -39,24 +42,36 @@ def run_session(
     """
     _quiet_environment(session)
     signal.signal(signal.SIGTERM, _as_ctrl_c)
-    ray_folder = session.folder / "ray"
+    tune_folder = _tune_folder(session)
     status = "interrupted"
-    try:
-        _fit(session, resources, variants, dashboard, on_ray, ray_folder)
-    except Exception:
-        if session.broken is None:
-            raise
-        raise session.broken from None  # Tune wraps what its callbacks raise into text
-    finally:
+    with ray_folder() as temporary:
         try:
+            with RayWatch(session, dashboard=dashboard):
+                _fit(session, resources, variants, dashboard, watchdog, on_ray, tune_folder, temporary)
+        except Exception:
             if session.broken is None:
-                status = session.close()  # before Ray goes, which takes seconds in which a second Ctrl-C may come
+                raise
+            raise session.broken from None  # Tune wraps what its callbacks raise into text
         finally:
-            _shut_ray_down()
-            shutil.rmtree(ray_folder, ignore_errors=True)  # Tune's own notes; the store is the truth
+            try:
+                if session.broken is None:
+                    status = session.close()  # before Ray goes, which takes seconds in which a second Ctrl-C may come
+            finally:
+                _shut_ray_down()
+                shutil.rmtree(tune_folder, ignore_errors=True)  # Tune's own notes; the store is the truth
     if status == "interrupted" and not session.out_of_time:
         raise KeyboardInterrupt
     return status
+
+
+def tidy_up(session: Session) -> None:
+    """Remove what a driver left that was killed when its search was complete already, so that none comes after it."""
+    remove_abandoned()
+    shutil.rmtree(_tune_folder(session), ignore_errors=True)
+
+
+def _tune_folder(session: Session) -> Path:
+    return session.folder / "ray"
 
 
 def _fit(
@@ -64,18 +79,24 @@ def _fit(
     resources: Resources,
     variants: Sequence[str],
     dashboard: bool,
+    watchdog: Watchdog,
     on_ray: Callable[[str | None], None],
-    ray_folder: Path,
+    tune_folder: Path,
+    temporary: Path,
 ) -> None:
     """Bring Ray up and let Tune train until the session is done; returns early after Ctrl-C."""
     import ray
     from ray import tune
 
+    from search.gang import shape
     from search.ray_adaptors import SessionScheduler, SessionSearcher, TrialActor
+    from search.ray_watchdog import Watching
+    from search.told import hparams
 
     with _ctrl_c_held_back():
         context = ray.init(
             address="local",  # else Ray joins whatever cluster a file in /tmp names
+            _temp_dir=str(temporary),
             num_cpus=resources.cpus,
             num_gpus=resources.gpus,
             include_dashboard=dashboard,
@@ -89,24 +110,33 @@ def _fit(
     work = {
         "data": str(session.header.path),
         "gpus": resources.gpus_per_trial,
+        "cpus": resources.cpus_per_trial,
+        "workers": resources.workers_per_trial,
+        "nodes": resources.nodes_per_trial,
         "threads": resources.threads,
         "variants": list(variants),
+        "hparams": hparams(session.experiment),
     }
+    own: Any = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
+    trainable = tune.with_resources(TrialActor, own if resources.workers_per_trial == 1 else shape(resources))
+    trainable.__qualname__ = TrialActor.__qualname__  # Ray's dashboard shows it, and else a name of Tune's own
     tuner = tune.Tuner(
-        tune.with_resources(TrialActor, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}),
+        trainable,
         tune_config=tune.TuneConfig(
             num_samples=-1,
             search_alg=SessionSearcher(session, work),
-            scheduler=SessionScheduler(session),
+            scheduler=SessionScheduler(session, watchdog),
             reuse_actors=True,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
         ),
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=str(ray_folder.resolve()),
+            storage_path=str(tune_folder.resolve()),
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            callbacks=[Watching(session, watchdog)],
+            # the session starts such a trial again: Tune counts a worker twice that dies between two trials
+            failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
         ),
     )
@@ -148,8 +178,8 @@ def _shut_ray_down() -> None:
 
 
 def _trial_name(trial: Any) -> str:
-    """What the Ray dashboard shows: search, number and kind."""
-    return f"{trial.config['arbor']['trial']}-{trial.config['ffn']}"
+    """What Tune calls a trial: search, number and variant."""
+    return display_name(trial.config["arbor"])
 
 
 def _quiet_environment(session: Session) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -16,6 +16,8 @@ from rich.text import Text
 
 from results.rows import TrialRow
 from results.store import ENDED
+from results.text import keys_text
+from search.experiment import Experiment
 from search.session import Session
 from search.verdict import Verdict
 from trainer.report import Report
@@ -31,12 +33,19 @@ class LiveView:
         self._session, self._console = session, console
         self._began = time.monotonic()
         self._speed: dict[str, float] = {}
+        self._keys = telling_keys(session.experiment)
+        workers = f"{session.concurrency} worker{'s' if session.concurrency > 1 else ''}"
+        self._doing = (
+            f"starting Ray and {workers} (Ray takes some seconds, each worker's first trial again as many) ..."
+        )
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
             self._live = Live(console=self._console, get_renderable=self.render, refresh_per_second=2, transient=True)
             self._live.start()
+        else:
+            self.note(self._doing)
         return self
 
     def __exit__(
@@ -48,6 +57,7 @@ class LiveView:
     def event(self, trial_id: str, report: Report | None, verdict: Verdict | None) -> None:
         """One committed report, or a trial that failed."""
         row = self._session.trials[trial_id]
+        self._doing = ""
         if report is not None and report.row.images_per_second:
             self._speed[trial_id] = report.row.images_per_second
         if row.status in ENDED:
@@ -58,12 +68,21 @@ class LiveView:
         rung = f"  rung {verdict.rung}: {'stop' if verdict.stop else 'go on'}" if verdict and verdict.rung else ""
         cause = f"  ({row.cause})" if row.status in ("failed", "diverged") and row.cause else ""
         self._console.print(
-            f"[{_clock(time.monotonic() - self._began)}] {trial_id} {variant_text(row.config)}  "
+            f"[{_clock(time.monotonic() - self._began)}] {trial_id} {self._words(row)}  "
             f"epoch {row.epochs or 0}/{row.config['epochs']}  val {accuracy}  {row.status}{rung}{cause}",
             markup=False,
             highlight=False,
             soft_wrap=True,
         )
+
+    def ray_is_up(self) -> None:
+        """Ray has started; what takes time from here are the workers."""
+        self._doing = "Ray is up; its workers load torch and the data ..."
+        if self._live is None:
+            self.note(self._doing)
+
+    def _words(self, row: TrialRow) -> str:
+        return keys_text({**row.config, "variant": row.variant}, self._keys)
 
     def note(self, sentence: str) -> None:
         """Something that happened and is no report; stays above the live table."""
@@ -91,11 +110,11 @@ class LiveView:
         bar = Table.grid(padding=(0, 2))
         bar.add_row(
             ProgressBar(total=max(1, session.planned), completed=ended, width=40),
-            Text(states or "starting", style="dim"),
+            Text(self._doing or states, style="dim"),
         )
         lines: list[RenderableType] = [head, bar]
         if best is not None and best.val_acc is not None:
-            lines.append(Text(f"best so far {100 * best.val_acc:.2f} %  {best.id}  {variant_text(best.config)}"))
+            lines.append(Text(f"best so far {100 * best.val_acc:.2f} %  {best.id}  {self._words(best)}"))
         if session.scheduler.rungs:
             lines.append(Text(f"rungs at epochs {', '.join(map(str, session.scheduler.rungs))}", style="dim"))
         lines.append(self._table(rows))
@@ -115,7 +134,7 @@ class LiveView:
             speed = self._speed.get(row.id)
             table.add_row(
                 row.id,
-                Text(variant_text(row.config), overflow="ellipsis", no_wrap=True),
+                Text(self._words(row), overflow="ellipsis", no_wrap=True),
                 f"{row.epochs or 0}/{row.config['epochs']}",
                 f"{100 * row.val_acc:.2f} %" if row.val_acc is not None else "",
                 f"{speed:,.0f}" if speed else "",
@@ -133,14 +152,24 @@ class LiveView:
         return _clock(sum(took) / len(took) * missing / self._session.concurrency)
 
 
-def variant_text(config: Mapping[str, Any]) -> str:
-    """A variant in a few words: kind, its own keys, layout and rate."""
-    kind = config["ffn"]
-    own = " ".join(
-        f"{key.rpartition('.')[2]}={value}" for key, value in config.items() if key.startswith(f"ffn.{kind}.")
-    )
-    layout = f" {config['layout']}" if config.get("layout") == "pair" else ""
-    return f"{kind} {own}{layout} lr={config['lr']:.2g}"
+def telling_keys(experiment: Experiment) -> list[str]:
+    """The keys by which a search's trials are told apart: those that it samples, or in which its variants differ.
+
+    The kind comes first, and the learning rate of a comparison that tunes it last.
+    """
+    if experiment.grid is None:
+        from search.sampler import Sampler
+
+        found = set(Sampler(replace(experiment, sampler="random"), 1).described())
+    else:
+        given = [{**experiment.base, **experiment.fixed, **variant} for variant in experiment.grid]
+        found = {
+            key for flat in given for key in flat if any(key not in other or other[key] != flat[key] for other in given)
+        }
+        found |= {"lr"} if experiment.tune_lr else set()
+    kinds = {"ffn"} & found
+    own = sorted(key for key in found if key.startswith("ffn."))
+    return [*kinds, *own, *sorted(found - kinds - set(own))]
 
 
 def _clock(seconds: float) -> str:

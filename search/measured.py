@@ -1,7 +1,8 @@
 """Seconds and memory of a few planned trials, by training them for some seconds in processes of their own.
 
-As many train at once (`trainer.measure`) as the search would run; the store keeps what they took, so that the next preview
-of the same trials on the same machine and code is immediate.
+As many train at once (`trainer.measure`) as the search would run. Of a trial of several workers each of these computes
+one worker's part, at its part of the batch; what the exchange of gradients adds is not measured. The store keeps what they
+took, so that the next preview of the same trials on the same machine and code is immediate.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from rich.console import Console
 
@@ -25,11 +28,12 @@ from results.errors import InputError
 from results.store import Store
 from search.prepare import Checked
 from search.resources import Resources
-from trainer.config import TrialConfig
+from trainer.config import Flat, TrialConfig
 from trainer.fingerprint import fingerprint, source_hash, variant_source
 
 MEASURE_SECONDS = 6.0
 MEASURED_VARIANTS = 3
+LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,8 +65,10 @@ def chosen(trials: Sequence[Planned]) -> list[Planned]:
 
 
 def at_once(resources: Resources, trials: int) -> int:
-    """Trials that share one GPU, or the cores, while the search runs; so many are measured at once."""
-    slots = min(resources.concurrency, trials)
+    """Workers that share one GPU, or the cores, while the search runs; so many are measured at once."""
+    slots = min(resources.concurrency, trials) * resources.workers_per_trial
+    if resources.workers_per_trial > 1 and resources.gpus_per_trial:
+        return 1
     if resources.gpus_per_trial:
         return min(slots, max(1, int(1 / resources.gpus_per_trial + 1e-9)))
     return min(slots, resources.cpus)
@@ -83,13 +89,54 @@ def measurements(
             found[trial.macs] = Measurement(planned=trial, values=values, kept=kept)
     missing = [trial for trial in picked if trial.macs not in found]
     if missing:
-        with console.status(f"Measuring {len(missing)} variants, {together} at once ..."):
+        with _Progress(console, missing, together) as progress:
             # one process for all, or several in step on one variant after another
             for part in [missing] if together == 1 else [[trial] for trial in missing]:
-                for trial, values in zip(part, _measured(part, together, new.resources, variants), strict=True):
+                answers = _measured(part, together, new.resources, variants, progress.look)
+                for trial, values in zip(part, answers, strict=True):
                     store.keep_measurement(keys[trial.macs], values)
                     found[trial.macs] = Measurement(planned=trial, values=values, kept=None)
+                progress.part_done(len(part))
     return [found[trial.macs] for trial in picked]
+
+
+class _Progress:
+    """How far measuring is: a line that moves in a terminal, a plain line for each variant elsewhere."""
+
+    def __init__(self, console: Console, trials: Sequence[Planned], together: int) -> None:
+        self._console, self._total, self._together = console, len(trials), together
+        self._began, self._before, self._said = time.monotonic(), 0, 0
+        self._status = console.status("")
+
+    def __enter__(self) -> Self:
+        self._status.start()
+        if not self._console.is_terminal:
+            self._say(f"{self._text(0)} (each trains for about {MEASURE_SECONDS:g} s, after the start of its process)")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._status.stop()
+
+    def look(self, measured: int) -> None:
+        """Called often, with how many variants of the present part are measured."""
+        done = self._before + measured
+        self._status.update(f"{self._text(done)}, {time.monotonic() - self._began:.0f} s so far")
+        if not self._console.is_terminal and done > self._said:
+            self._said = done
+            self._say(f"Measured {done} of {self._total} after {time.monotonic() - self._began:.0f} s")
+
+    def part_done(self, variants: int) -> None:
+        self.look(variants)
+        self._before += variants
+
+    def _text(self, done: int) -> str:
+        beside = f", {self._together} processes at once" if self._together > 1 else ""
+        return f"Measuring {self._total} variants{beside}: {done} done"
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, highlight=False, soft_wrap=True)
 
 
 def _key(new: Checked, trial: Planned, together: int) -> str:
@@ -98,7 +145,7 @@ def _key(new: Checked, trial: Planned, together: int) -> str:
 
     resources = new.resources
     machine = fingerprint(torch.device("cuda" if resources.gpus_per_trial else "cpu"), resources.threads)
-    flat = {key: value for key, value in trial.config.to_flat().items() if key != "seed"}
+    flat = {key: value for key, value in _part_of(trial, resources).items() if key != "seed"}
     parts = [
         sorted(flat.items()),
         machine["gpu"] or machine["cpu"],
@@ -112,19 +159,33 @@ def _key(new: Checked, trial: Planned, together: int) -> str:
 
 
 def _measured(
-    part: Sequence[Planned], together: int, resources: Resources, variants: Sequence[str]
+    part: Sequence[Planned],
+    together: int,
+    resources: Resources,
+    variants: Sequence[str],
+    look: Callable[[int], None],
 ) -> list[dict[str, Any]]:
     """Run `trainer.measure` on the variants in so many processes at once; for each variant, the mean of them."""
-    flats = json.dumps([trial.config.to_flat() for trial in part])
+    flats = json.dumps([_part_of(trial, resources) for trial in part])
     command = [sys.executable, "-m", "trainer.measure", "--threads", str(resources.threads)]
     command += ["--gpu"] if resources.gpus_per_trial else []
     command += ["--", flats, str(MEASURE_SECONDS), *variants]
-    answers = [json.loads(line) for line in _run_together(command, together, resources.threads)]
-    return [_mean([answer[number] for answer in answers]) for number in range(len(part))]
+    answers = [json.loads(line) for line in _run_together(command, together, resources.threads, look)]
+    means = [_mean([answer[number] for answer in answers]) for number in range(len(part))]
+    # alone it goes through all images, of which the trial's workers have a part each
+    return [{**mean, "seconds_per_epoch": mean["seconds_per_epoch"] / resources.workers_per_trial} for mean in means]
 
 
-def _run_together(command: Sequence[str], together: int, threads: int) -> list[str]:
-    """The last line that each of so many equal processes prints."""
+def _part_of(trial: Planned, resources: Resources) -> Flat:
+    """What one worker of the trial computes, as a trial of its own: its part of the batch, without others to cut it with."""
+    flat = trial.config.to_flat()
+    if resources.workers_per_trial == 1:
+        return flat
+    return {**flat, "batch_size": trial.config.batch_size // resources.workers_per_trial, "zero_stage": 0}
+
+
+def _run_together(command: Sequence[str], together: int, threads: int, look: Callable[[int], None]) -> list[str]:
+    """The last line that each of so many equal processes prints; `look` hears how many lines came before it."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     with ExitStack() as stack:
         children = []
@@ -134,6 +195,10 @@ def _run_together(command: Sequence[str], together: int, threads: int) -> list[s
             stack.callback(child.wait)
             stack.callback(child.kill)  # where another failed, or after Ctrl-C; does nothing to one that has ended
             children.append((child, out, err))
+        while any(child.poll() is None for child, _, _ in children):
+            # not by seek, which would move the place at which the child writes
+            look(min(os.pread(out.fileno(), 65536, 0).count(b"\n") for _, out, _ in children))
+            time.sleep(LOOK_SECONDS)
         lines = []
         for child, out, err in children:
             code = child.wait()

@@ -26,7 +26,7 @@ from search.tuning import tuning_plan
 from trainer.config import Flat, own_keys
 from trainer.dataset import Header, load_dataset, read_header
 from trainer.fingerprint import fingerprint
-from trainer.resolve import resolve
+from trainer.resolve import require_workers, resolve
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,13 +126,15 @@ def check_keys(fixed: Mapping[str, object]) -> None:
         raise InputError(str(error)) from error
 
 
-def check_trials(experiment: Experiment, startup_trials: int, header: Header, *, on_gpu: bool) -> None:
+def check_trials(experiment: Experiment, startup_trials: int, header: Header, resources: Resources) -> None:
     """Resolve every trial of a comparison, or a few that a search might sample; InputError where one cannot be."""
     for given in (experiment.base, experiment.ranges):  # where a mistyped key would otherwise change nothing
         check_keys(given)
+    on_gpu = resources.gpus_per_trial > 0
     configs = [resolve(flat, on_gpu=on_gpu, header=header) for flat in planned_flats(experiment, startup_trials, 8)]
     identities = [tuple(sorted(config.to_flat().items(), key=lambda item: item[0])) for config in configs]
     for config in configs:
+        require_workers(config, resources.workers_per_trial, header)
         try:
             costs = price(config.model)
         except ValueError as error:
@@ -166,7 +168,7 @@ def check_new(source: str, experiment: Experiment, resources: Resources) -> Chec
     header = read_header(data_name(experiment))
     startup = min(10, max(4, experiment.trials // 4))
     experiment, matchings = solve(experiment, header, on_gpu=resources.gpus_per_trial > 0)
-    check_trials(experiment, startup, header, on_gpu=resources.gpus_per_trial > 0)
+    check_trials(experiment, startup, header, resources)
     load_dataset(data_name(experiment))  # for its checksum
     return Checked(
         source=source,
@@ -264,7 +266,7 @@ def prepare_resume(
     startup = row.settings["startup_trials"]
     known = [Matching.from_plain(plain) for plain in row.settings.get("match") or []]
     experiment, matchings = solve(experiment, header, on_gpu=resources.gpus_per_trial > 0, known=known)
-    check_trials(experiment, startup, header, on_gpu=resources.gpus_per_trial > 0)
+    check_trials(experiment, startup, header, resources)
     present = driver_provenance(resources, variants)
     refused = refused_changes(store, row, experiment, startup, header, present)
     require_accepted(row, refused, accepted=accept_changes)
@@ -328,6 +330,8 @@ def settings_of(
         "concurrency": resources.concurrency,
         "cpus_per_trial": resources.cpus_per_trial,
         "gpus_per_trial": resources.gpus_per_trial,
+        "workers_per_trial": resources.workers_per_trial,
+        "nodes_per_trial": resources.nodes_per_trial,
         "threads": resources.threads,
         "wishes": dict(resources.wishes),
         "data": header.name,

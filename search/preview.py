@@ -80,7 +80,8 @@ def estimate(
     """Epochs times seconds, and what that makes of GPU-hours and of time on the wall."""
     slots = min(resources.concurrency, len(trials))
     # processes that had no core of their own were not measured: they would share
-    crowded = 1.0 if resources.gpus_per_trial else slots / at_once(resources, len(trials))
+    workers = resources.workers_per_trial
+    crowded = 1.0 if resources.gpus_per_trial else slots * workers / at_once(resources, len(trials))
     each = [
         count * seconds_per_epoch(trial.macs, measured) * crowded + WARM_START_SECONDS
         for trial, count in zip(trials, epochs, strict=True)
@@ -119,6 +120,8 @@ def _table(new: Checked, trials: Sequence[Planned], measured: Sequence[Measureme
     )
     row("start seconds", f"{estimated.start_seconds:.1f}")
     row("GPU-hours", f"{estimated.gpu_hours:.3g}" if resources.gpus_per_trial else "0 (trials on the CPU)")
+    if resources.workers_per_trial > 1:
+        row("workers of a trial", f"{resources.workers_per_trial} on {resources.nodes_per_trial} node(s)")
     row("wall time", f"{_duration(estimated.wall_seconds)} with {resources.concurrency} at once")
     if resources.gpus_per_trial:
         peak = max(int(each.values["gpu_memory_bytes"]) for each in measured)
@@ -128,6 +131,9 @@ def _table(new: Checked, trials: Sequence[Planned], measured: Sequence[Measureme
 
 
 def _print_sources(new: Checked, measured: Sequence[Measurement], console: Console) -> None:
+    exchange = ""
+    if new.resources.workers_per_trial > 1:
+        exchange = " of one worker's part, without the exchange of gradients,"
     kept = sorted({each.kept for each in measured if each.kept is not None})
     now = any(each.kept is None for each in measured)
     when = " and ".join(
@@ -135,7 +141,7 @@ def _print_sources(new: Checked, measured: Sequence[Measurement], console: Conso
     )
     epochs = "the epochs are exact" if new.experiment.is_comparison else "the epochs are of simulated searches"
     console.print(
-        f"Sources: seconds {when}, interpolated by multiply-adds between variants; {epochs}; "
+        f"Sources: seconds{exchange} {when}, interpolated by multiply-adds between variants; {epochs}; "
         f"{RAY_START_SECONDS:g} s for Ray's start and {WARM_START_SECONDS:g} s a trial are assumed.",
         highlight=False,
         soft_wrap=True,

@@ -9,103 +9,82 @@ from __future__ import annotations
 import errno
 import json
 import os
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
+from ray.util import get_current_placement_group
 
+from search.deaths import cause_of_death, killed_for_memory
+from search.gang import Gang
 from search.session import Session
+from search.told import display_name
+from search.watchdog import Watchdog
+from search.worker import TrialWorker
+from trainer.config import TrialConfig
+from trainer.memory import finer
 
 WORK = "arbor"
 """The key under which a Tune config carries what is not the trial's dictionary: ids, folder, resources."""
-
-_DIED = "the trial's worker process died"
 
 
 class TrialActor(tune.Trainable):
     """Trains one trial, an epoch a step; reused for the next trial when Tune has one for the same resources.
 
-    What goes wrong in our own code becomes a result that says so; only the death of the process itself is left to Tune,
-    which then starts the trial again elsewhere, where it finds its checkpoint.
+    A trial of one worker trains in this process, one of several in those of a `Gang`. What goes wrong in our own code
+    becomes a result that says so; at the death of a process Tune gives up, and the session has the trial started again
+    elsewhere, where it finds its checkpoint.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
         self._flat = {key: value for key, value in config.items() if key != WORK}
         self._work = config[WORK]
-        self._trial: Any = None
-        self._reports: Any = None
+        self._fresh = True
+        self._worker: TrialWorker | Gang | None = getattr(self, "_worker", None)
+
+    def __repr__(self) -> str:
+        """What Ray's dashboard shows of this worker: Ray reads it once, when the worker starts on its first trial."""
+        return f"{self._work['trial'].rpartition('.')[0]}, begun with {display_name(self._work)}"
 
     def step(self) -> dict[str, Any]:
-        try:
-            if self._trial is None:
-                self._begin()
-                provenance = self._provenance()
-            else:
-                provenance = {}
-            report = next(self._reports)
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                return {"failed": _cause(error), "traceback": traceback.format_exc()}
-            return {"disk_full": str(error.filename or self._work["folder"])}
-        except Exception as error:  # noqa: BLE001  # the driver shows it and goes on
-            return {"failed": _cause(error), "traceback": traceback.format_exc()}
-        return {
-            "epoch": report.row.epoch,
-            "val_acc": report.row.val_acc,
-            "val_loss": report.row.val_loss,
-            "images_per_second": report.row.images_per_second,
-            # as text, because Tune flattens what is nested
-            "report": json.dumps(report.to_plain()),
-            "provenance": json.dumps(provenance | {"gpu_memory_bytes": report.gpu_memory_bytes}),
-        }
+        _name_process(display_name(self._work))
+        if self._fresh and self._worker is not None:
+            self._worker.end()  # the trial before; in `reset_config` the watchdog would not see it hang
+        self._fresh = False
+        if self._worker is None or not self._worker.alive:
+            self._worker = TrialWorker() if self._work["workers"] == 1 else self._new_gang()
+        result = self._worker.step(self._flat, self._work)
+        if "out_of_memory" in result:  # the next step begins anew; the driver, which may stop the trial, counts alike
+            config = TrialConfig.from_flat(self._flat)
+            self._work["accumulation"] = finer(config.batch_size, config.accumulation, result["out_of_memory"])
+        return result
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self.cleanup()
         self.setup(new_config)
         return True
 
     def cleanup(self) -> None:
-        if self._trial is not None:
-            self._trial.close()
-            self._trial = None
+        if self._worker is not None:
+            self._worker.end()
+        if isinstance(self._worker, Gang):
+            self._worker.kill()
 
-    def _begin(self) -> None:
-        from arch_space.registry import FFN
-        from trainer.config import TrialConfig
-        from trainer.engine import device_of
-        from trainer.resolve import cached_dataset
-        from trainer.trial import Trial
-
-        for path in self._work["variants"]:
-            FFN.discover(path)
-        self._trial = Trial(
-            TrialConfig.from_flat(self._flat),
-            Path(self._work["folder"]),
-            device=device_of(self._work["gpus"] > 0),
-            threads=self._work["threads"],
-            reported=self._work["reported"],
-            dataset=cached_dataset(self._work["data"]),
-        )
-        self._reports = self._trial.reports()
-
-    def _provenance(self) -> dict[str, Any]:
-        from trainer.fingerprint import trial_fingerprint
-
-        return trial_fingerprint(self._trial)
+    def _new_gang(self) -> Gang:
+        group = get_current_placement_group()
+        assert group is not None  # Tune has one for each trial
+        return Gang(group, self._work)
 
 
-def _cause(error: Exception) -> str:
-    import torch
-
-    if isinstance(error, torch.cuda.OutOfMemoryError):
-        return "the GPU's memory is full: run fewer trials at once, or raise accumulation"
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0] if text else 'no message'}"
+def _name_process(name: str) -> None:
+    """What `ps`, and Ray's dashboard under Cluster, call this worker until its epoch is over."""
+    set_title = getattr(ray._raylet, "setproctitle", None)  # not part of Ray's interface
+    if set_title is not None:
+        set_title(f"ray::{name}")
 
 
 @contextmanager
@@ -136,6 +115,7 @@ class SessionSearcher(Searcher):
             "trial": assignment.trial_id,
             "folder": str(assignment.folder),
             "reported": assignment.reported,
+            "accumulation": assignment.accumulation,
             **self._work,
         }
         return {**assignment.flat, WORK: own}
@@ -144,9 +124,8 @@ class SessionSearcher(Searcher):
         own = self._ids.pop(trial_id, None)
         if own is None:
             return
-        if error:
-            self._session.fail(own, f"{self._session.lost.get(own, _DIED)}, again after each retry")
-        self._session.release(own)
+        if not error:
+            self._session.release(own)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the store has it all."""
@@ -161,34 +140,42 @@ class SessionSearcher(Searcher):
 class SessionScheduler(FIFOScheduler):
     """Commits each report through the session before Tune acts on it, and passes on its verdict."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, watchdog: Watchdog) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._session = session
+        self._session, self._watchdog = session, watchdog
+        self._killed_before = killed_for_memory()
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         from trainer.report import Report
 
         own = trial.config[WORK]["trial"]
+        self._watchdog.heard(own)
         with _noted(self._session):
             if "disk_full" in result:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), result["disk_full"])
             if "failed" in result:
                 self._session.fail(own, result["failed"])
                 return TrialScheduler.STOP
+            if "out_of_memory" in result:
+                more = self._session.run_out_of_memory(own, result["out_of_memory"])
+                trial.config[WORK]["accumulation"] = more  # from which Tune makes the next worker, should this one die
+                return TrialScheduler.STOP if more is None else TrialScheduler.CONTINUE
             report = Report.from_plain(json.loads(result["report"]))
+            self._watchdog.learn(own, trial.config["ffn"], report.row.train_seconds + report.row.val_seconds)
             stop = self._session.report(own, report, json.loads(result["provenance"]))
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """A worker process is gone. Tune starts the trial again, up to the retries of the driver."""
-        self._session.lose(trial.config[WORK]["trial"], _loss(trial), retried=trial.should_recover())
+        """A worker process is gone; Tune gives this trial of its own up, and the session gives ours out anew."""
+        own = trial.config[WORK]["trial"]
+        now = killed_for_memory()
+        how = self._watchdog.killed.pop(own, None) or cause_of_death(
+            Path(trial.error_file).read_text(), now - self._killed_before
+        )
+        self._killed_before = now
+        self._watchdog.ended(own)
+        with _noted(self._session):
+            self._session.lose(own, how)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
-
-
-def _loss(trial: Any) -> str:
-    """Why Tune lost a trial, from its notes: a process that died has no more to say, one that raised has."""
-    notes = Path(trial.error_file).read_text().rpartition("Failure # ")[2].strip().splitlines()
-    raised = any(line.startswith("Traceback") for line in notes)
-    return f"the trial's worker process raised {notes[-1].strip()}" if raised else _DIED

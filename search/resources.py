@@ -18,8 +18,13 @@ class Resources:
     concurrency: int
     cpus_per_trial: float
     gpus_per_trial: float
+    """Above 1, a whole number: one for each of the trial's workers."""
     threads: int
-    """torch's CPU threads in one trial."""
+    """torch's CPU threads in each worker of a trial."""
+    workers_per_trial: int = 1
+    """Processes that train one trial together."""
+    nodes_per_trial: int = 1
+    """Machines over which a trial's workers are spread, as many on each."""
     wishes: Mapping[str, float | None]
     """What was asked for, by parameter of `plan_resources`; none where the machine decided. A resumed search asks again."""
 
@@ -30,18 +35,28 @@ def plan_resources(
     cpus_per_trial: float | None,
     gpus_per_trial: float | None,
     threads: int | None,
+    workers_per_trial: int | None = None,
+    nodes_per_trial: int | None = None,
+    nodes: int = 1,
 ) -> Resources:
     """Shares of this machine for each trial; what is not given follows from the rest.
 
     On a GPU machine a trial gets a whole GPU, or the share that `concurrency` implies. On a CPU machine as many trials
     run at once as there are cores (at most 8), one thread each: small ones gain more from neighbours than from threads.
+    A trial of several workers has a core for each, if not told otherwise. `nodes` is how many machines there are.
 
     Raises:
         InputError: more is asked for than there is, or a value below its limit.
     """
     import torch
 
-    wishes = {"concurrency": concurrency, "cpus_per_trial": cpus_per_trial, "gpus_per_trial": gpus_per_trial}
+    wishes = {
+        "concurrency": concurrency,
+        "cpus_per_trial": cpus_per_trial,
+        "gpus_per_trial": gpus_per_trial,
+        "workers_per_trial": workers_per_trial,
+        "nodes_per_trial": nodes_per_trial,
+    }
     cpus, gpus = available_cpus(), torch.cuda.device_count()
     if concurrency is not None and concurrency < 1:
         raise InputError(f'"--concurrency" must be at least 1, but got {concurrency}.')
@@ -53,12 +68,13 @@ def plan_resources(
             raise InputError(f'"{name}" must be at least 0, but got {value:g}.')
         if value is not None and value > limit:
             raise InputError(f'"{name}" must be at most the {what} of this machine ({limit}), but got {value:g}.')
-    if gpus_per_trial is not None and gpus_per_trial > 1:
-        raise InputError(f'A trial trains on one GPU at most so far, but got "--gpus-per-trial" {gpus_per_trial:g}.')
+    workers, nodes_per_trial = _gang(workers_per_trial, nodes_per_trial, gpus_per_trial, gpus, nodes)
+    if gpus_per_trial is None and gpus and workers > 1:
+        gpus_per_trial = float(workers)
 
     if gpus_per_trial is None:
         gpus_per_trial = min(1.0, gpus / (concurrency or gpus)) if gpus else 0.0
-    slots = int(gpus / gpus_per_trial + 1e-9) if gpus_per_trial else cpus
+    slots = int(gpus / gpus_per_trial + 1e-9) if gpus_per_trial else max(1, cpus // workers)
     if cpus_per_trial:
         slots = min(slots, int(cpus / cpus_per_trial))
     if gpus_per_trial == 0 and concurrency is not None:
@@ -70,10 +86,12 @@ def plan_resources(
             f'"--concurrency" must be at most what this machine has room for ({slots} trials at '
             f"{gpus_per_trial:g} GPUs and {cpus_per_trial or 1:g} CPUs each), but got {concurrency}."
         )
+    if cpus_per_trial is None and workers > 1 and not gpus_per_trial:
+        cpus_per_trial = min(float(workers), cpus / concurrency)
     if cpus_per_trial is None:
         cpus_per_trial = cpus / concurrency if concurrency > cpus else float(max(1, cpus // concurrency))
     if threads is None:
-        threads = max(1, int(cpus_per_trial)) if gpus_per_trial else 1
+        threads = max(1, int(cpus_per_trial / workers)) if gpus_per_trial else 1
     return Resources(
         cpus=cpus,
         gpus=gpus,
@@ -81,8 +99,47 @@ def plan_resources(
         cpus_per_trial=cpus_per_trial,
         gpus_per_trial=gpus_per_trial,
         threads=threads,
+        workers_per_trial=workers,
+        nodes_per_trial=nodes_per_trial,
         wishes=wishes,
     )
+
+
+def _gang(
+    workers: int | None, nodes_per_trial: int | None, gpus_per_trial: float | None, gpus: int, nodes: int
+) -> tuple[int, int]:
+    """Workers of a trial, and the machines that they are spread over; InputError where they cannot be had."""
+    several = gpus_per_trial is not None and gpus_per_trial > 1
+    if several and gpus_per_trial != int(gpus_per_trial or 0):
+        raise InputError(f'"--gpus-per-trial" above 1 must be a whole number, but got {gpus_per_trial:g}.')
+    if workers is not None and workers < 1:
+        raise InputError(f'"--workers-per-trial" must be at least 1, but got {workers}.')
+    if workers is None:
+        workers = int(gpus_per_trial or 0) if several else 1
+    uses_gpus = gpus > 0 if gpus_per_trial is None else gpus_per_trial > 0
+    wanted = workers if gpus_per_trial is None else gpus_per_trial
+    if uses_gpus and (workers > 1 or several) and workers != wanted:
+        raise InputError(
+            "Each of several workers must have a GPU of its own, but got "
+            f"(--workers-per-trial {workers}, --gpus-per-trial {gpus_per_trial:g}); leave --workers-per-trial out."
+        )
+    if uses_gpus and workers > gpus:
+        raise InputError(
+            f'"--workers-per-trial" must be at most the GPUs of this machine ({gpus}), but got {workers}; '
+            "--gpus-per-trial 0 trains on the CPU."
+        )
+    if nodes_per_trial is None:
+        return workers, 1
+    if not 1 <= nodes_per_trial <= nodes:
+        raise InputError(
+            f'"--nodes-per-trial" must be from 1 to the machines of this cluster ({nodes}), but got {nodes_per_trial}.'
+        )
+    if workers % nodes_per_trial:
+        raise InputError(
+            f'The workers of a trial must divide by "--nodes-per-trial", but got (workers={workers}, '
+            f"--nodes-per-trial {nodes_per_trial}); give --workers-per-trial, or --gpus-per-trial above 1."
+        )
+    return workers, nodes_per_trial
 
 
 def available_cpus() -> int:

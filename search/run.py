@@ -67,8 +67,17 @@ def main(
         ),
     ] = None,
     concurrency: Annotated[int | None, typer.Option(help="Trials at once.")] = None,
-    gpus_per_trial: Annotated[float | None, typer.Option(help="GPUs of one trial, such as 0.25.")] = None,
-    cpus_per_trial: Annotated[float | None, typer.Option(help="CPU cores of one trial.")] = None,
+    gpus_per_trial: Annotated[float | None, typer.Option(help="GPUs of one trial, such as 0.25 or 2.")] = None,
+    cpus_per_trial: Annotated[float | None, typer.Option(help="CPU cores of one trial, over all its workers.")] = None,
+    workers_per_trial: Annotated[
+        int | None,
+        typer.Option(
+            help="Processes that train one trial together. Default: one for each GPU of --gpus-per-trial, else 1."
+        ),
+    ] = None,
+    nodes_per_trial: Annotated[
+        int | None, typer.Option(help="Machines over which a trial's workers are spread evenly.")
+    ] = None,
     fix: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Fix a key for every trial; repeatable.")
     ] = None,
@@ -114,6 +123,10 @@ def main(
     preview: Annotated[
         bool, typer.Option("--preview", help="Estimate time, GPU-hours and memory; start no search.")
     ] = False,
+    watchdog: Annotated[
+        float,
+        typer.Option(help="Kill a trial that is silent for so many times its expected epoch, and retry it; 0: never."),
+    ] = 20.0,
     dashboard: Annotated[bool, typer.Option(help="Ray's dashboard, on loopback.")] = True,
     list_all: Annotated[bool, typer.Option("--list", help="Name the experiments and their questions.")] = False,
     show: Annotated[str | None, typer.Option(metavar="NAME", help="An experiment's question, space, budget.")] = None,
@@ -164,6 +177,8 @@ def main(
         concurrency=concurrency,
         gpus_per_trial=gpus_per_trial,
         cpus_per_trial=cpus_per_trial,
+        workers_per_trial=workers_per_trial,
+        nodes_per_trial=nodes_per_trial,
         time_budget_seconds=parse_duration(time_budget) if time_budget is not None else None,
         gpu_hours=gpu_hours,
         preview=preview,
@@ -172,6 +187,7 @@ def main(
         tags=tuple(tag or ()),
         variants=absolute_paths(variants or ()),
         dashboard=dashboard,
+        watchdog=watchdog,
         warm_start=tuple(warm_start or ()),
         train_again=train_again or None,
         accept_changes=accept_changes or None,

@@ -56,6 +56,8 @@ class Suggester(Protocol):
 
     def ask(self, number: int) -> Flat | None: ...
 
+    def chosen(self, number: int) -> list[str]: ...
+
     def report(self, number: int, epoch: int, value: float) -> None: ...
 
     def tell(self, number: int, status: str, values: Sequence[float | None]) -> None: ...
@@ -95,6 +97,10 @@ class Sampler:
                 return flat
             self._tell(trial, TrialState.FAIL)  # known already; samplers pass over failures
         return None
+
+    def chosen(self, number: int) -> list[str]:
+        """The keys that trial `number`, which was asked for and has not ended, got from the space."""
+        return list(self._running[number].params)
 
     def place(self, config: Mapping[str, FlatValue]) -> tuple[optuna.trial.FixedTrial, Flat] | None:
         """A complete dictionary as a point of the space, and what the space makes of it; none where it is no point of it."""
@@ -261,13 +267,16 @@ class Sampler:
 
     def described(self) -> dict[str, str]:
         """Every key that a few hundred asks met, with its range or choices in words."""
-        words: dict[str, str] = {}
+        return {key: _in_words(distribution) for key, distribution in self.distributions().items()}
+
+    def distributions(self) -> dict[str, optuna.distributions.BaseDistribution]:
+        """Every key that a few hundred asks met, in the order of the alphabet."""
+        found: dict[str, optuna.distributions.BaseDistribution] = {}
         for number in range(1, 201):
             if self.ask(number) is None:
                 break
-            for key, distribution in self._running[number].distributions.items():
-                words[key] = _in_words(distribution)
-        return dict(sorted(words.items()))
+            found.update(self._running[number].distributions)
+        return dict(sorted(found.items()))
 
 
 def _differing(trial: optuna.trial.BaseTrial, config: Mapping[str, FlatValue]) -> list[str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from arch_space.cost import price
+from results.losses import Loss, accumulations, causes, lost_workers, with_loss
 from results.rows import DecisionRow, TrialRow
 from results.store import ENDED, STOPPED_AS_ASKED, Store
 from search.experiment import Experiment
@@ -24,14 +25,18 @@ from search.latencies import LATENCY, latency_of
 from search.requested import Requested
 from search.sampler import Past, Sampler, Suggester
 from search.schedulers import judge_again
+from search.told import slug, varied
 from search.tuning import ComparisonPlan
 from search.verdict import NOT_JUDGED, Entrant, Verdict
 from trainer import checkpoint
 from trainer.config import Flat, TrialConfig
 from trainer.dataset import Header
+from trainer.memory import finer
 from trainer.report import Report
 from trainer.resolve import resolve
 
+RETRIES = 2
+"""How often a trial whose worker was lost starts again from its checkpoint, over all drivers of its search."""
 REPORTED_ENDS = frozenset({"finished", "plateau", "diverged"})
 """How a trial may end by itself; the scheduler is not asked about the report that says so."""
 
@@ -45,6 +50,8 @@ class Assignment:
     flat: Flat
     folder: Path
     reported: int
+    accumulation: int
+    """Micro-batches a step: more than the dictionary asks where the GPU's memory did not suffice."""
 
 
 class Session:
@@ -81,7 +88,7 @@ class Session:
         self.header, self._gpus = header, gpus_per_trial
         self.on_event = on_event
         self.on_note: Callable[[str], None] = lambda sentence: None
-        self.lost: dict[str, str] = {}
+
         self._clock = clock
         self._deadline = clock() + time_budget_seconds if time_budget_seconds else None
         self._gpu_seconds_left = gpu_hours * 3600 if gpu_hours is not None else math.inf
@@ -126,6 +133,7 @@ class Session:
             flat=dict(row.config),
             folder=Path(row.provenance["folder"]),
             reported=row.epochs,
+            accumulation=accumulations(row.provenance, row.config["accumulation"])[-1][1],
         )
 
     @property
@@ -147,6 +155,17 @@ class Session:
         """Whether the time or the GPU-hours of this session are used up."""
         self._count_gpu_seconds()
         return self._gpu_seconds_left <= 0 or (self._deadline is not None and self._clock() > self._deadline)
+
+    @property
+    def seconds_left(self) -> float:
+        """Of the time budget; infinite where there is none."""
+        return math.inf if self._deadline is None else self._deadline - self._clock()
+
+    @property
+    def gpu_hours_left(self) -> float:
+        """Of those that were given; infinite where none were."""
+        self._count_gpu_seconds()
+        return self._gpu_seconds_left / 3600
 
     def _count_gpu_seconds(self) -> None:
         """Take off what the live trials have used since the last call; call before `_live` changes."""
@@ -183,19 +202,22 @@ class Session:
         if flat is None:
             self._exhausted = True
             return None
-        return self._insert(number, self._resolve(flat))
+        return self._insert(number, self._resolve(flat), sampled=self.sampler.chosen(number))
 
     def _resolve(self, flat: Flat) -> TrialConfig:
         if self.header is None:
             return TrialConfig.from_flat(flat)
         return resolve(flat, on_gpu=self._gpus > 0, header=self.header)
 
-    def _insert(self, number: int, config: TrialConfig, marks: Mapping[str, Any] | None = None) -> TrialRow:
+    def _insert(
+        self, number: int, config: TrialConfig, marks: Mapping[str, Any] | None = None, sampled: Sequence[str] = ()
+    ) -> TrialRow:
         """The row, `marks` in its provenance, is in the store before a worker hears of the trial."""
         costs = price(config.model)
         flat = config.to_flat()
         measured = LATENCY in self.experiment.objectives and self.header is not None  # a simulation measures nothing
         latency = latency_of(self.store, config) if measured else None
+        words = slug(flat, [*sampled, *varied(self.experiment)])
         trial_id = self.store.add_trial(
             self.search_id,
             number,
@@ -205,7 +227,7 @@ class Session:
             macs=costs.macs,
             macs_conditional=costs.macs_conditional,
             latency_seconds=latency,
-            provenance={"folder": str(self.folder / f"{number:03d}-{flat['ffn']}"), **(marks or {})},
+            provenance={"folder": str(self.folder / f"{number:03d}-{words}"), **(marks or {})},
         )
         self.trials[trial_id] = self.store.trial(trial_id)
         self._ids[number] = trial_id
@@ -242,12 +264,12 @@ class Session:
             self._act(trial_id)
         return self.trials[trial_id].status != "running" or self._winding_up
 
-    def fail(self, trial_id: str, cause: str) -> None:
+    def fail(self, trial_id: str, cause: str, **columns: Any) -> None:
         """A trial that will not go on: its worker died too often, or its code raised."""
         row = self.trials[trial_id]
         if row.status in ENDED:
             return
-        self._update(trial_id, status="failed", cause=cause[:2000], ended=datetime.now(UTC))
+        self._update(trial_id, status="failed", cause=cause[:2000], ended=datetime.now(UTC), **columns)
         self.release(trial_id)
         if self.sampler is not None:
             self.sampler.tell(row.number, "failed", self._objectives(row))
@@ -305,12 +327,44 @@ class Session:
 
     # workers that go
 
-    def lose(self, trial_id: str, how: str, *, retried: bool) -> None:
-        """A worker is gone in the middle of a trial. Changes nothing: the store and the checkpoint have what it did."""
-        self.lost[trial_id] = how
-        if retried:
-            epoch = self.trials[trial_id].epochs
-            self.on_note(f"{trial_id}: {how} after epoch {epoch}; it starts again from its last checkpoint.")
+    def lose(self, trial_id: str, how: str) -> None:
+        """A worker is gone in the middle of a trial, which goes on from its checkpoint or, after the last retry, has failed.
+
+        It is the next one to be given out, as if it had never had the worker.
+        """
+        row = self.trials[trial_id]
+        if row.status not in ENDED and row.status != "paused":
+            loss = Loss(epoch=row.epochs, cause=how)
+            known = lost_workers(row.provenance)
+            if len(known) < RETRIES:
+                self._update(trial_id, provenance=with_loss(row.provenance, loss))
+                retry = f"retry {len(known) + 1} of {RETRIES}"
+                self.on_note(f"{trial_id}: {loss.in_words}; it starts again from its last checkpoint ({retry}).")
+            else:
+                self.fail(trial_id, _given_up([*known, loss]), provenance=with_loss(row.provenance, loss))
+        self.release(trial_id)
+
+    def run_out_of_memory(self, trial_id: str, accumulation: int) -> int | None:
+        """The GPU's memory did not suffice for a step of so many micro-batches; how many the trial goes on with, if any.
+
+        Committed before the worker does so.
+        """
+        row = self.trials[trial_id]
+        if row.status in ENDED or row.status == "paused":
+            return None
+        batch = row.config["batch_size"]
+        full = f"the GPU's memory was full with micro-batches of {batch // accumulation}"
+        more = finer(batch, row.config["accumulation"], accumulation)
+        if more is None:
+            self.fail(
+                trial_id,
+                f"{full}, and smaller ones were tried or cannot be: run fewer trials at once, or give each more of a GPU",
+            )
+            return None
+        loss = Loss(epoch=row.epochs, cause=full, accumulation=more)
+        self._update(trial_id, provenance=with_loss(row.provenance, loss))
+        self.on_note(f"{trial_id}: {loss.in_words}; it goes on with {more} of {batch // more} images a step.")
+        return more
 
     def release(self, trial_id: str) -> None:
         """The trial holds no worker and no GPU any more, though it may go on later (time is up, Ctrl-C)."""
@@ -426,6 +480,11 @@ class Session:
         for row in rows:
             if row.status in ENDED:  # killed between the commit of an end and the removal of its files
                 checkpoint.remove_resume_files(Path(row.provenance["folder"]))
+
+
+def _given_up(losses: Sequence[Loss]) -> str:
+    """The cause of a trial that lost its worker once too often."""
+    return f"given up after {len(losses)} tries: {causes(losses)}" if losses else "the trial's worker process died"
 
 
 def _turn(row: TrialRow) -> tuple[bool, int]:

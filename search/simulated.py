@@ -119,6 +119,9 @@ class Given:
     def ask(self, number: int) -> Flat | None:
         return dict(self._flats[number - 1]) if number <= len(self._flats) else None
 
+    def chosen(self, number: int) -> list[str]:
+        return []
+
     def report(self, number: int, epoch: int, value: float) -> None:
         """Nothing is learnt."""
 

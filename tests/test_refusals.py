@@ -91,6 +91,14 @@ CASES = [
     ("search.run", "--epochs 0", "epochs"),
     ("search.run", "--concurrency 0", '"--concurrency" must be at least 1'),
     ("search.run", "--gpus-per-trial 99", "must be at most the GPUs of this machine"),
+    ("search.run", "--workers-per-trial 0", '"--workers-per-trial" must be at least 1, but got 0'),
+    ("search.run", "--nodes-per-trial 2", '"--nodes-per-trial" must be from 1 to the machines of this cluster (1)'),
+    (
+        "search.run",
+        "--gpus-per-trial 0 --workers-per-trial 2 --set batch_size=127",
+        "must divide by the trial's workers",
+    ),
+    ("search.run", "--set zero_stage=3", '"zero_stage" must be 0, 1 or 2'),
     ("search.run", "--cpus-per-trial 9999", "must be at most the CPUs of this machine"),
     ("search.run", "--cpus-per-trial -1", "at least 0"),
     ("search.run", "--sampler annealing", "Unknown sampler 'annealing'; known: tpe, random"),
@@ -196,7 +204,7 @@ CASES = [
     (
         "results.compare",
         "single-1.1 single-1.9",
-        "Unknown trial, variant or search 'single-1.9'; did you mean 'single-1",
+        "Unknown trial 'single-1.9'; did you mean 'single-1.1'?",
     ),
     ("results.compare", "single-1.1 single-1 --split train", '"--split" must be val or test'),
     ("results.compare", "single-1.1 single-1", "are one variant"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,19 +19,26 @@ HPARAMS_METRICS = ("val/accuracy", "val/loss", "train/loss")
 class Board:
     """Writes one event file under `folder`; after a resume, TensorBoard drops what a lost epoch had written.
 
-    `level_rates` are a tree's factors of the learning rate by level, empty where there is one rate.
+    Args:
+        level_rates: a tree's factors of the learning rate by level, empty where there is one rate.
+        hparams: the keys in which the trials of a search differ, with the type of each (number, text or flag); none where
+            a trial stands alone, which shows its whole dictionary.
     """
 
-    def __init__(self, folder: Path, flat: Flat, start_epoch: int, level_rates: Sequence[float] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        flat: Flat,
+        start_epoch: int,
+        level_rates: Sequence[float] = (),
+        hparams: Mapping[str, str] | None = None,
+    ) -> None:
         from torch.utils.tensorboard import SummaryWriter
-        from torch.utils.tensorboard.summary import hparams
 
         self._level_rates = level_rates
         self._writer = SummaryWriter(str(folder), purge_step=start_epoch if start_epoch > 1 else None)
         if start_epoch == 1:
-            plain = {key: "none" if value is None else value for key, value in flat.items()}
-            summaries: tuple[Summary, ...] = hparams(plain, dict.fromkeys(HPARAMS_METRICS, 0.0))
-            for summary in summaries:
+            for summary in _hparams(folder.parent.name, flat, hparams):
                 self._writer._get_file_writer().add_summary(summary)  # its own add_hparams would open a second run
 
     def add(self, row: EpochRow) -> None:
@@ -55,6 +62,51 @@ class Board:
 
     def close(self) -> None:
         self._writer.close()
+
+
+def _hparams(name: str, flat: Flat, kinds: Mapping[str, str] | None) -> list[Summary]:
+    """What TensorBoard's page HPARAMS reads: the table's columns, and this trial's values.
+
+    TensorBoard takes the columns from the first trial that it finds, so every trial of a search writes the same.
+    """
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
+    from tensorboard.plugins.hparams.metadata import (
+        EXPERIMENT_TAG,
+        SESSION_START_INFO_TAG,
+        create_summary_metadata,
+    )
+
+    types = {
+        "number": api_pb2.DATA_TYPE_FLOAT64, "flag": api_pb2.DATA_TYPE_BOOL, "text": api_pb2.DATA_TYPE_STRING,
+    }  # fmt: skip
+    kinds = kinds if kinds is not None else {key: _kind(value) for key, value in flat.items()}
+    columns = plugin_data_pb2.HParamsPluginData(
+        experiment=api_pb2.Experiment(
+            hparam_infos=[api_pb2.HParamInfo(name=key, type=types[kind]) for key, kind in kinds.items()],
+            metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in HPARAMS_METRICS],
+        )
+    )
+    values = plugin_data_pb2.HParamsPluginData(session_start_info=plugin_data_pb2.SessionStartInfo(group_name=name))
+    for key, kind in kinds.items():
+        if key not in flat:
+            continue  # of another kind than this trial's
+        value = flat[key]
+        field = values.session_start_info.hparams[key]
+        if kind == "number" and value is not None:
+            field.number_value = float(value)
+        elif kind == "flag":
+            field.bool_value = bool(value)
+        else:
+            field.string_value = "none" if value is None else str(value)
+    return [
+        Summary(value=[Summary.Value(tag=tag, metadata=create_summary_metadata(data))])
+        for tag, data in ((EXPERIMENT_TAG, columns), (SESSION_START_INFO_TAG, values))
+    ]
+
+
+def _kind(value: object) -> str:
+    return "flag" if isinstance(value, bool) else "number" if isinstance(value, (int, float)) else "text"
 
 
 def _by_form(row: EpochRow) -> list[tuple[str, float]]:

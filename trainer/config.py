@@ -2,7 +2,8 @@
 
 `TrialConfig.from_flat` is the boundary through which every trial passes, whoever made it (a sampler, an experiment, the
 command line, a stored row): it refuses unknown keys with the nearest known one, converts text, and checks ranges.
-`to_flat` writes every value, defaults included, so that a stored row stays true when a default changes later.
+`to_flat` writes every value, defaults included, so that a stored row stays true when a default changes later (`YOUNGER` says
+which keys it leaves out).
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from trainer.level_rates import level_rates_of
 
 FlatValue = int | float | str | bool | None
 Flat = dict[str, FlatValue]
+
+YOUNGER: Flat = {"zero_stage": 0}
+"""Keys that came later and change no result, with the value that rows without them mean."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +56,8 @@ class TrialConfig:
     augment: Literal["crop_resized", "crop_pad", "crop_pad_alternate", "seed", "none"] = "crop_resized"
     patience: int | None = None
     """Epochs without a lower validation loss after which the trial ends as `plateau`; none = never."""
+    zero_stage: int = 0
+    """DeepSpeed's ZeRO among the workers of a trial: 1 cuts the optimizer's state, 2 its gradients, too."""
     select: Literal["last", "best"] = "last"
     """The checkpoint that is kept and tested: of the last epoch, or of the highest validation accuracy."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
@@ -87,6 +93,18 @@ class TrialConfig:
         require(self.cycle_steps >= 2, "cycle_steps", "must be at least 2", self.cycle_steps)
         require(self.clip_norm >= 0, "clip_norm", "must be at least 0", self.clip_norm)
         require(0 <= self.label_smoothing < 1, "label_smoothing", "must be from 0 to below 1", self.label_smoothing)
+        require(
+            0 <= self.zero_stage <= 2,
+            "zero_stage",
+            "must be 0, 1 or 2 (3 would cut the weights, which evaluation and diagnostics need whole)",
+            self.zero_stage,
+        )
+        if self.zero_stage and (self.optimizer == "muon" or level_rates_of(self.model.ffn)):
+            raise ValueError(
+                '"zero_stage" above 0 lays all weights into one row, so it must go with adamw or sgd and without rates by '
+                f"tree level, but got (zero_stage={self.zero_stage}, optimizer={self.optimizer}, "
+                f"level_lr_ratio={getattr(self.model.ffn, 'level_lr_ratio', 1.0)})."
+            )
         require(self.patience is None or self.patience >= 1, "patience", "must be at least 1 or none", self.patience)
 
     @classmethod
@@ -108,8 +126,12 @@ class TrialConfig:
             raise InputError(str(error)) from error
 
     def to_flat(self) -> Flat:
-        """Every value under its key: the model's first, then the training's."""
-        return {**self.model.to_flat(), **{key: getattr(self, key) for key in _own_fields()}}
+        """Every value under its key: the model's first, then the training's.
+
+        But for what is younger than rows of the same training and stands where it stood then: their variants stay theirs.
+        """
+        own = {key: getattr(self, key) for key in _own_fields()}
+        return {**self.model.to_flat(), **{key: value for key, value in own.items() if YOUNGER.get(key, ...) != value}}
 
     @property
     def micro_batch(self) -> int:

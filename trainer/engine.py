@@ -16,9 +16,14 @@ from torch import nn
 
 from trainer.config import TrialConfig
 from trainer.optimizer import build_optimizer
+from trainer.ranks import SINGLE, World, join
 
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
+
+
+MOST_BUCKETED = 50_000_000
+"""Numbers that ZeRO exchanges at once."""
 
 
 def device_of(on_gpu: bool) -> torch.device:
@@ -33,33 +38,37 @@ def set_determinism(deterministic: bool) -> None:
     torch.use_deterministic_algorithms(deterministic)
 
 
-def start_process(device: torch.device) -> None:
-    """Bring up the process group and DeepSpeed, once in a process: a world of one, without a port.
+_joined: World | None = None
 
-    A HashStore lives inside the process, so that trials beside each other cannot collide on an address.
+
+def start_process(device: torch.device, world: World) -> None:
+    """Bring up the process group and DeepSpeed, once in a process, which stays in its world as long as it lives.
+
+    Raises:
+        ValueError: the process is in another world already.
     """
-    if dist.is_initialized():
+    global _joined
+    if _joined is not None:
+        if _joined != world:
+            raise ValueError(f"A process must stay in its world, but got (in={_joined}, asked={world}).")
         return
     backend = "nccl" if device.type == "cuda" else "gloo"
     os.environ.setdefault("DS_ACCELERATOR", device.type)
-    os.environ.setdefault(
-        "GLOO_SOCKET_IFNAME", "lo"
-    )  # it listens even in a world of one; else where the host's name is
-    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")
+    os.environ.update(RANK=str(world.rank), LOCAL_RANK="0", WORLD_SIZE=str(world.size))  # each sees its own GPU alone
     deepspeed = _import_deepspeed()
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    join(world, backend)
+    _joined = world
     atexit.register(dist.destroy_process_group)
-    store = dist.HashStore()  # type: ignore[attr-defined]  # public, though not listed
-    dist.init_process_group(backend, store=store, rank=0, world_size=1)
     deepspeed.init_distributed(backend, auto_mpi_discovery=False)
 
 
 def _import_deepspeed() -> Any:
     """DeepSpeed, quiet, and without the C++ op that it would build for 90 seconds at first use on a CPU.
 
-    A process killed in the middle of that build leaves a lock on which the next one hangs for ever; a world of one
-    never uses the op. Its switch is an internal name, so its absence in another version is no error.
+    A process killed in the middle of that build leaves a lock on which the next one hangs for ever; without the op, gloo
+    does its work. Its switch is an internal name, so its absence in another version is no error.
     """
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     with warnings.catch_warnings(), _silent_stderr():
@@ -85,34 +94,47 @@ def _silent_stderr() -> Iterator[None]:
         os.close(kept)
 
 
-def build_engine(model: nn.Module, config: TrialConfig, device: torch.device) -> DeepSpeedEngine:
-    """The model with its optimizer under a DeepSpeed engine (ZeRO stage 0).
+def build_engine(model: nn.Module, config: TrialConfig, device: torch.device, world: World = SINGLE) -> DeepSpeedEngine:
+    """The model with its optimizer under a DeepSpeed engine, which averages gradients over the world.
 
     bf16 is autocast over fp32 weights: with `bf16.enabled` DeepSpeed would wrap the optimizer and lose the fused one.
     The learning rate and the clipping are ours (`trainer.optimizer`, `trainer.step`): DeepSpeed's stall the GPU's queue.
+    Where ZeRO cuts the gradients, only DeepSpeed can clip them.
     """
-    start_process(device)
+    start_process(device, world)
     import deepspeed
 
     model = model.to(device)
     engine, *_ = deepspeed.initialize(
         model=model,
         optimizer=build_optimizer(model, config, device),
-        config=engine_settings(config),
+        config=engine_settings(config, world, sum(parameter.numel() for parameter in model.parameters())),
         dist_init_required=False,
     )
-    engine.enable_backward_allreduce = False  # in a world of one it would copy all gradients to and fro
+    # in a world of one it would copy all gradients to and fro, unless ZeRO takes them up there
+    engine.enable_backward_allreduce = world.size > 1 or config.zero_stage > 0
     return engine
 
 
-def engine_settings(config: TrialConfig) -> dict[str, Any]:
-    """DeepSpeed's own configuration of a trial."""
+def engine_settings(config: TrialConfig, world: World, parameters: int) -> dict[str, Any]:
+    """DeepSpeed's own configuration of a trial whose model has so many parameters."""
+    bucket = min(parameters, MOST_BUCKETED)
     return {
-        "train_micro_batch_size_per_gpu": config.micro_batch,
+        "train_micro_batch_size_per_gpu": config.micro_batch // world.size,
         "gradient_accumulation_steps": config.accumulation,
-        "gradient_clipping": 0.0,  # its default is 1
-        "zero_optimization": {"stage": 0},
-        "torch_autocast": {"enabled": config.precision == "bf16", "dtype": "bfloat16"},
+        "gradient_clipping": config.clip_norm if config.zero_stage else 0.0,  # its default is 1
+        # it allocates its buckets whole, by default 2 GB each
+        "zero_optimization": {
+            "stage": config.zero_stage,
+            "reduce_bucket_size": bucket,
+            "allgather_bucket_size": bucket,
+        },
+        "zero_allow_untested_optimizer": True,  # torch's SGD is none that it lists
+        "torch_autocast": {
+            "enabled": config.precision == "bf16",
+            "dtype": "bfloat16",
+            "lower_precision_safe_modules": [],  # else ZeRO averages the gradients of linear layers in bf16
+        },
         "steps_per_print": 10**9,  # its progress lines read the loss, which would stall the queue
         "wall_clock_breakdown": False,
         "timers": {"throughput": {"enabled": False}},  # on by default, and waits for the GPU twice a step

@@ -39,7 +39,7 @@ Examples:
 
   python -m trainer.evaluate quickstart-1.7 --execution conditional
 
-  python -m trainer.evaluate runs/quickstart-1/007-fff/selected.pt
+  python -m trainer.evaluate runs/quickstart-1/007-*/selected.pt
 """
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")

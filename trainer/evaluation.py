@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from trainer.ranks import ALONE, Ranks
+
 if TYPE_CHECKING:
     from trainer.input_pipeline import Batch
 
@@ -43,11 +45,13 @@ def evaluate(
     precision: str,
     on_batch: Callable[[int], None] = lambda images: None,
     whole_batches: bool = False,
+    ranks: Ranks = ALONE,
 ) -> Evaluation:
     """Evaluate `model` on every batch; reads the device once, at the end. Leaves the model in training mode if it was.
 
     `on_batch` is told the number of images of each batch, for a progress bar. With `whole_batches` a short batch is
-    filled up by blank images, for a model that was compiled for `EVALUATION_BATCH` of them.
+    filled up by blank images, for a model that was compiled for `EVALUATION_BATCH` of them. Where several ranks have a
+    share of the batches each, all of them get the evaluation of the whole.
     """
     was_training = model.training
     model.eval()
@@ -65,7 +69,8 @@ def evaluate(
             predicted.append(classes)
             on_batch(len(labels))
     model.train(was_training)
-    predictions = torch.cat(predicted).cpu().numpy()
+    ranks.sum_(loss, correct)
+    predictions = ranks.joined(torch.cat(predicted)).cpu().numpy()
     total = len(predictions)
     return Evaluation(
         loss=loss.item() / total,

@@ -38,13 +38,14 @@ def trial_fingerprint(trial: Trial) -> dict[str, Any]:
     """The provenance of a trial's row: the process that trains it, its data and its variant."""
     whole = fingerprint(trial.device, trial.threads)
     whole.pop("diff", None)  # kept once, with the search
-    optimizer = trial.optimizer
+    optimizer, workers = trial.optimizer, trial.world.size
     return {
         **whole,
         "folder": str(trial.folder.resolve()),
         "data_path": str(trial.dataset.path),
         "data_checksum": trial.dataset.checksum,
         "precision": trial.config.precision,
+        **({"workers": workers} if workers > 1 else {}),
         "optimizer": f"{type(optimizer).__name__}(fused={optimizer.param_groups[0].get('fused')})",
         "variant_source": variant_source(type(trial.config.model.ffn)) if whole["dirty"] else None,
     }
@@ -91,6 +92,8 @@ def differences(recorded: dict[str, Any], present: dict[str, Any]) -> list[str]:
         for name in names
         if recorded.get(name) != present.get(name)
     ]
+    before, now = recorded.get("workers", 1), present.get("workers", 1)
+    lines += [f"workers: {before} -> {now} (sums in another order)"] if before != now else []
     old, new = recorded.get("versions") or {}, present.get("versions") or {}
     lines += [
         f"{name}: {old.get(name)} -> {new.get(name)}" for name in sorted(old | new) if old.get(name) != new.get(name)

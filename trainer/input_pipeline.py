@@ -16,6 +16,7 @@ from results.errors import InputError
 from trainer.augment import draw
 from trainer.dali_stream import Batch, Order, Stream
 from trainer.dataset import Header, Split
+from trainer.ranks import ALONE, Ranks
 
 __all__ = ["Batch", "EvalLoader", "TrainLoader"]
 
@@ -33,6 +34,7 @@ class TrainLoader:
         augment: a name in `trainer.augment.AUGMENTATIONS`.
         start_epoch: the first epoch that `epoch()` gives, counted from 1.
         threads: DALI's CPU threads; the bytes do not depend on it.
+        ranks: each gets its part of every batch, so that together they see what one alone would see.
     Raises:
         InputError: fewer images than one batch, or than `steps` batches.
     """
@@ -49,6 +51,7 @@ class TrainLoader:
         start_epoch: int = 1,
         threads: int = 1,
         steps: int | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         most = len(split) // batch_size
         self._steps = most if steps is None else steps
@@ -57,11 +60,12 @@ class TrainLoader:
                 f"An epoch must have from 1 to images // batch_size batches, but got {self._steps} "
                 f"(images={len(split)}, batch_size={batch_size})."
             )
+        share = ranks.share(batch_size)
         self._stream = Stream(
             split,
-            self._orders(len(split), dataset, batch_size, augment, seed, start_epoch),
+            self._orders(len(split), dataset, batch_size, share, augment, seed, start_epoch),
             dataset=dataset,
-            batch_size=batch_size,
+            batch_size=share.stop - share.start,
             augment=augment,
             training=True,
             device=device,
@@ -87,14 +91,14 @@ class TrainLoader:
         self._stream.close()
 
     def _orders(
-        self, images: int, dataset: Header, batch_size: int, augment: str, seed: int, epoch: int
+        self, images: int, dataset: Header, batch_size: int, share: slice, augment: str, seed: int, epoch: int
     ) -> Iterator[Order]:
         """Without end: the next epoch is begun while the last batches of this one are in use."""
         while True:
             draws = draw(augment, seed, epoch, images=images, header=dataset)
             places = self._stream.to_device(draws.order)
             for start in range(0, self._steps * batch_size, batch_size):
-                part = slice(start, start + batch_size)
+                part = slice(start + share.start, start + share.stop)
                 windows = None if draws.windows is None else draws.windows[part]
                 flips = None if draws.flips is None else draws.flips[part]
                 yield Order(places[part], windows, flips)
@@ -106,18 +110,28 @@ class EvalLoader:
 
     On a GPU the batches of the first whole pass are kept for the later ones, up to `KEPT_BYTES`.
 
-    Args: as of `TrainLoader`; `augment` decides only the normalisation.
+    Args: as of `TrainLoader`; `augment` decides only the normalisation, and `ranks` gives each a part of the split.
     """
 
     def __init__(
-        self, split: Split, *, dataset: Header, batch_size: int, augment: str, device: torch.device, threads: int = 1
+        self,
+        split: Split,
+        *,
+        dataset: Header,
+        batch_size: int,
+        augment: str,
+        device: torch.device,
+        threads: int = 1,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self._batches = -(-len(split) // batch_size)
+        share = ranks.share(len(split))
+        images = share.stop - share.start
+        self._batches = -(-images // batch_size)
         self._stream = Stream(
             split,
-            self._orders(len(split), batch_size),
+            self._orders(share, batch_size),
             dataset=dataset,
-            batch_size=min(batch_size, len(split)),
+            batch_size=min(batch_size, images),
             augment=augment,
             training=False,
             device=device,
@@ -154,8 +168,8 @@ class EvalLoader:
         self._keeps = False
         self._stream.close()
 
-    def _orders(self, images: int, batch_size: int) -> Iterator[Order]:
-        index = self._stream.to_device(np.arange(images))
+    def _orders(self, share: slice, batch_size: int) -> Iterator[Order]:
+        index = self._stream.to_device(np.arange(share.start, share.stop))
         while True:
-            for start in range(0, images, batch_size):
+            for start in range(0, len(index), batch_size):
                 yield Order(index[start : start + batch_size], None, None)

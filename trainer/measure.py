@@ -37,13 +37,19 @@ def main(
     gpu: Annotated[bool, typer.Option("--gpu", help="Train on the GPU.")] = False,
     threads: Annotated[int, typer.Option(help="torch's CPU threads.")] = 1,
 ) -> None:
-    """Train each trial for a few epochs in a temporary folder, and print what that took as one JSON line."""
+    """Train each trial for a few epochs in a temporary folder, and print what that took as one JSON line.
+
+    Before it comes a line for each trial that is done.
+    """
     from trainer.resolve import discover_variants
 
     discover_variants(variants or ())
     with contextlib.redirect_stdout(sys.stderr):
         compile_first(json.loads(flats), gpu=gpu)
-        measured = [measure(flat, seconds, gpu=gpu, threads=threads) for flat in json.loads(flats)]
+        measured = []
+        for flat in json.loads(flats):
+            measured.append(measure(flat, seconds, gpu=gpu, threads=threads))
+            print("measured", file=sys.__stdout__, flush=True)
     print(json.dumps(measured), flush=True)
 
 

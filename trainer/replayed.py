@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 
 from results.errors import InputError
+from results.losses import accumulations
 from results.rows import EpochRow, TrialRow
 from results.store import Store
 from trainer.config import TrialConfig
@@ -85,27 +86,41 @@ def replay(trial_id: str, *, epochs: int | None, data: str | None, storage: str)
     console.print(f"Replaying {trial_id}: {len(recorded)} epochs on {dataset.name}", highlight=False)
     console.print("epoch   train loss recorded / new      val loss recorded / new     val accuracy recorded / new")
     fresh: list[EpochRow] = []
+    present: dict[str, object] = {}
     progress = trial_progress(console)
     task = progress.add_task(trial_id, total=None)
-    with tempfile.TemporaryDirectory(prefix="arbor-replay-") as folder:
-        trial = Trial(
-            config,
-            Path(folder),
-            device=device,
-            threads=threads_of(row),
-            dataset=dataset,
-            on_batch=lambda images: progress.advance(task, images),
-        )
-        progress.update(task, total=trial.steps_an_epoch * config.batch_size * len(recorded))
-        present = trial_fingerprint(trial)
-        try:
-            with progress:
-                for old, report in zip(recorded, trial.reports(), strict=False):
+    with tempfile.TemporaryDirectory(prefix="arbor-replay-") as folder, progress:
+        for accumulation, last in _parts(row, len(recorded)):
+            if last != len(recorded) or accumulation != config.accumulation:
+                progress.console.print(
+                    f"up to epoch {last} with {accumulation} micro-batches a step, as recorded", highlight=False
+                )
+            trial = Trial(
+                config,
+                Path(folder),
+                device=device,
+                threads=threads_of(row),
+                reported=len(fresh),
+                accumulation=accumulation,
+                dataset=dataset,
+                on_batch=lambda images: progress.advance(task, images),
+            )
+            progress.update(task, total=trial.steps_an_epoch * config.batch_size * len(recorded))
+            present = trial_fingerprint(trial)
+            try:
+                for old, report in zip(recorded[len(fresh) : last], trial.reports(), strict=False):
                     fresh.append(report.row)
                     progress.console.print(_side_by_side(old, report.row), highlight=False)
-        finally:
-            trial.close()
+            finally:
+                trial.close()
     return _conclude(row, judge(recorded, fresh, len(dataset.val)), present, console)
+
+
+def _parts(row: TrialRow, epochs: int) -> list[tuple[int, int]]:
+    """As (micro-batches a step, last epoch of the part): what a trial did that ran out of memory and began again."""
+    changes = [change for change in accumulations(row.provenance, row.config["accumulation"]) if change[0] < epochs]
+    ends = [after for after, _ in changes[1:]] + [epochs]
+    return [(accumulation, last) for (_, accumulation), last in zip(changes, ends, strict=True)]
 
 
 def _conclude(row: TrialRow, verdict: Verdict, present: dict[str, object], console: Console) -> int:

@@ -56,6 +56,21 @@ def _require_buildable(config: TrialConfig) -> None:
         raise InputError(str(error)) from error
 
 
+def require_workers(config: TrialConfig, workers: int, header: Header) -> None:
+    """Raises InputError where so many workers cannot share the trial's batches and images."""
+    if config.micro_batch % workers:
+        raise InputError(
+            "The micro-batch (batch_size / accumulation) must divide by the trial's workers, but got "
+            f"(batch_size={config.batch_size}, accumulation={config.accumulation}, workers={workers})."
+        )
+    images = min(header.counts["val"], header.counts["test"])
+    if images < workers:
+        raise InputError(
+            f"Each worker of a trial must have an image to evaluate, but got (workers={workers}, validation or test "
+            f"images={images})."
+        )
+
+
 def absolute_paths(paths: Iterable[str]) -> tuple[str, ...]:
     """Paths of variants as they are stored. Raises InputError for an empty one, which would mean all of this folder."""
     given = tuple(paths)
@@ -79,4 +94,4 @@ def discover_variants(paths: Iterable[str]) -> None:
             raise InputError(f"The variants in {path} could not be loaded: {type(error).__name__}: {error}") from error
 
 
-__all__ = ["Dataset", "absolute_paths", "cached_dataset", "discover_variants", "resolve"]
+__all__ = ["Dataset", "absolute_paths", "cached_dataset", "discover_variants", "require_workers", "resolve"]

@@ -21,6 +21,8 @@ from trainer.input_pipeline import Batch
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
 
+GANGS_RECORD = False
+"""Whether several workers record their steps, with NCCL's exchange of gradients in them. Not tried yet: no two GPUs."""
 WARM_UP = 3
 """Steps before the recording: libraries choose kernels, the optimizer makes its state, regions are compiled."""
 
@@ -43,7 +45,7 @@ class EngineStep:
 
     Args:
         loss: of (logits, labels), a mean over the images.
-        clip_norm: largest global gradient norm; 0 clips nothing.
+        clip_norm: largest global gradient norm; 0 clips nothing, or leaves it to the engine.
     """
 
     def __init__(self, engine: DeepSpeedEngine, loss: Loss, clip_norm: float, device: torch.device) -> None:
@@ -87,6 +89,11 @@ class EngineStep:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def records(device: torch.device, workers: int, zero_stage: int) -> bool:
+    """Whether a trial's steps go through `GraphedStep`. ZeRO reads the gradients' norm on the host, in every step."""
+    return device.type == "cuda" and zero_stage == 0 and (workers == 1 or GANGS_RECORD)
 
 
 class GraphedStep:

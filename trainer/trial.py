@@ -10,6 +10,12 @@ The same code runs under Tune, in `trainer.run`, in `trainer.replay` and in test
 What a kill may cost: nothing that was reported. `last.pt` is written beside the training and holds the reports of all its
 epochs. A trial that comes back hands out again what its receiver may have missed (from epoch `reported + 1`), trains
 silently again what its receiver has but the file has not, and goes on, bit for bit on a CPU.
+
+Several workers may train one trial, each with a `Trial` in its own place of a `World`. The batch is that of the dictionary
+whatever their number: each draws the same order and augmentation and takes its part of every micro-batch, gradients are
+averaged, and the numbers are those of one worker but for the order of sums, the draws of dropout, of which each rank has
+its own, and auxiliary losses, which see a rank's part of a micro-batch at a time. Their files are any number's to go on
+with.
 """
 
 from __future__ import annotations
@@ -18,7 +24,8 @@ import contextlib
 import gc
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +33,7 @@ import numpy as np
 import torch
 
 from arch_space.initialise import initialise
+from results.errors import InputError
 from results.rows import EpochRow
 from trainer import checkpoint
 from trainer.background import Writer
@@ -33,18 +41,20 @@ from trainer.board import Board
 from trainer.compiled import Compilation, compile_regions, compiles
 from trainer.config import TrialConfig
 from trainer.dataset import Dataset
-from trainer.diagnostics import tree_diagnostics
+from trainer.diagnostics import Diagnostics, tree_diagnostics
 from trainer.engine import build_engine, set_determinism
 from trainer.evaluation import EVALUATION_BATCH, Evaluation, evaluate
 from trainer.forms import accuracy_by_form, mean_auxiliary_loss
 from trainer.input_pipeline import EvalLoader, TrainLoader
 from trainer.level_rates import level_rates_of
 from trainer.optimizer import set_rate
+from trainer.ranks import ALONE, SINGLE, Ranks, World
 from trainer.report import Report, Status
-from trainer.resolve import cached_dataset
+from trainer.resolve import cached_dataset, require_workers
 from trainer.schedule import factor_by_step, steps_per_epoch
-from trainer.step import EngineStep, GraphedStep, smoothed_cross_entropy
+from trainer.step import EngineStep, GraphedStep, records, smoothed_cross_entropy
 from trainer.stopwatch import Stopwatch
+from trainer.zero import load_optimizer_state, optimizer_state, torch_optimizer
 
 
 class Trial:
@@ -54,10 +64,15 @@ class Trial:
         config: resolved (its `precision` is not auto, `classes` and `image_size` are the data's).
         folder: the trial's own; made here. A checkpoint in it is taken up.
         reported: how many epochs the receiver of the reports has already; later ones are handed out again.
+        accumulation: micro-batches a step, where memory does not suffice for those of `config`, which stays what the trial
+            is; it must divide the batch.
         dataset: where it is not the one that `config.data` names.
         on_batch: called with the number of images after every micro-batch of training, for a progress bar.
+        world: the place of this process among the trial's workers; all see the same folder, and rank 0 writes.
+        hparams: for TensorBoard, as `Board` takes them.
     Raises:
-        InputError: data that are missing or damaged; a checkpoint that is damaged or of another trial.
+        InputError: data that are missing or damaged; a checkpoint that is damaged or of another trial; a number of workers
+            that does not divide the micro-batch.
     """
 
     def __init__(
@@ -68,18 +83,25 @@ class Trial:
         device: torch.device,
         threads: int,
         reported: int = 0,
+        accumulation: int | None = None,
         dataset: Dataset | None = None,
         on_batch: Callable[[int], None] = lambda images: None,
+        world: World = SINGLE,
+        hparams: Mapping[str, str] | None = None,
     ) -> None:
         self._began = time.perf_counter()
         self.config, self.folder, self.device, self.threads = config, folder, device, threads
         self._reported, self._on_batch = reported, on_batch
+        self.world, self._ranks = world, Ranks(world, device)
+        self._trained = replace(config, accumulation=accumulation or config.accumulation)
         folder.mkdir(parents=True, exist_ok=True)
         torch.set_num_threads(threads)
         set_determinism(config.deterministic)
         self.dataset = dataset if dataset is not None else cached_dataset(config.data)
 
-        self._compilation = Compilation(config, wanted=compiles(config, device))
+        require_workers(self._trained, world.size, self.dataset)
+        own = replace(self._trained, batch_size=config.batch_size // world.size)  # what this worker computes
+        self._compilation = Compilation(own, wanted=compiles(config, device))
         self._compiled = False
         self.steps_an_epoch = steps_per_epoch(len(self.dataset.train), config.batch_size)
         self.history: list[Report] = []
@@ -90,10 +112,10 @@ class Trial:
         model = config.model.build()
         initialise(model, config.seed)
         self._factor = factor_by_step(config, self.steps_an_epoch)
-        self._engine = build_engine(model, config, device)
-        self._model, self._optimizer = model, self._engine.optimizer
+        self._engine = build_engine(model, self._trained, device, world)
+        self._model, self._optimizer = model, torch_optimizer(self._engine)
         self._writer = Writer(device)
-        torch.manual_seed(config.seed)  # dropout draws from here on
+        torch.manual_seed(config.seed + (world.rank << 31))  # dropout draws from here on
 
         self._best_epoch, self._best_acc = 0, -math.inf
         self._lowest_loss, self._lowest_epoch = math.inf, 0
@@ -102,32 +124,40 @@ class Trial:
         if resumes:
             leaves = self._resume(folder / checkpoint.LAST)
             self._compilation.start_beside(self._images_left)
-        checkpoint.remove_other_bests(folder, self._best_epoch)
+        self._require_one_folder()
+        if self._ranks.leads:
+            checkpoint.remove_other_bests(folder, self._best_epoch)
 
         self._engine_step = EngineStep(
-            self._engine, smoothed_cross_entropy(config.label_smoothing), config.clip_norm, device
+            self._engine,
+            smoothed_cross_entropy(config.label_smoothing),
+            0.0 if config.zero_stage else config.clip_norm,
+            device,
         )
         self._step: EngineStep | GraphedStep = (
-            GraphedStep(self._engine_step) if device.type == "cuda" else self._engine_step
+            GraphedStep(self._engine_step) if records(device, world.size, config.zero_stage) else self._engine_step
         )
 
         self.train_loader = TrainLoader(
             self.dataset.train,
             dataset=self.dataset,
-            batch_size=config.micro_batch,
-            steps=self.steps_an_epoch * config.accumulation,
+            batch_size=self._trained.micro_batch,
+            steps=self.steps_an_epoch * self._trained.accumulation,
             augment=config.augment,
             seed=config.seed,
             device=device,
             start_epoch=self.epoch + 1,
             threads=threads,
+            ranks=self._ranks,
         )
-        self._val_loader = self._eval_loader("val")
-        self._diagnostics = tree_diagnostics(
-            model, self._val_loader, config.precision, leaves, trained=len(self.dataset.train)
-        )
+        self._val_loader = self._eval_loader("val", self._ranks)
+        self._diagnostics = self._build_diagnostics(leaves) if self._ranks.leads else None
         rates = level_rates_of(config.model.ffn)
-        self._board = Board(folder / "tensorboard", config.to_flat(), self.epoch + 1, rates)
+        self._board = (
+            Board(folder / "tensorboard", config.to_flat(), self.epoch + 1, rates, hparams)
+            if self._ranks.leads
+            else None
+        )
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
 
@@ -142,7 +172,7 @@ class Trial:
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
-        """As DeepSpeed runs it."""
+        """torch's own, under whatever DeepSpeed has put around it."""
         return self._optimizer
 
     def reports(self) -> Iterator[Report]:
@@ -164,7 +194,8 @@ class Trial:
             self._free()
 
     def _free(self) -> None:
-        self._board.close()
+        if self._board is not None:
+            self._board.close()
         self._step.close()
         self.train_loader.close()
         self._val_loader.close()
@@ -183,13 +214,14 @@ class Trial:
         watch.mark()
         total = self._train(epoch)
         watch.mark()
+        self._ranks.mean_(total, self._engine_step.auxiliary_total)
         validation = self._evaluate(self._val_loader)  # reads the device; nothing before does
         watch.mark()
-        train_loss = total.item() / (self.steps_an_epoch * self.config.accumulation)
+        train_loss = total.item() / (self.steps_an_epoch * self._trained.accumulation)
         train_seconds, val_seconds = watch.intervals()
         extra: dict[str, Any] = {
             **({"compiled": True} if self._compiled else {}),
-            **mean_auxiliary_loss(self._engine_step, self.steps_an_epoch * self.config.accumulation),
+            **mean_auxiliary_loss(self._engine_step, self.steps_an_epoch * self._trained.accumulation),
             **accuracy_by_form(self._model, lambda: self._evaluate(self._val_loader)),
         }
         if self._diagnostics is not None:
@@ -242,7 +274,7 @@ class Trial:
         self._engine_step.start_epoch()
         first = (epoch - 1) * self.steps_an_epoch
         micro_batches = self.train_loader.epoch()
-        groups = zip(*[micro_batches] * self.config.accumulation, strict=True)
+        groups = zip(*[micro_batches] * self._trained.accumulation, strict=True)
         for step, batches in enumerate(groups, start=first):
             set_rate(self._optimizer, self.config.lr * self._factor(step))
             self._step(batches)
@@ -253,9 +285,19 @@ class Trial:
         eager = self._compiled and not self._compilation.evaluates
         with torch.compiler.set_stance("force_eager") if eager else contextlib.nullcontext():
             whole = self._compiled and not eager
-            return evaluate(self._model, loader, self.device, self.config.precision, whole_batches=whole)
+            return evaluate(
+                self._model, loader, self.device, self.config.precision, whole_batches=whole, ranks=self._ranks
+            )
 
-    def _eval_loader(self, split: Literal["val", "test"]) -> EvalLoader:
+    def _build_diagnostics(self, leaves: dict[str, torch.Tensor]) -> Diagnostics | None:
+        """Of rank 0 alone, which has all weights; on the first images of the whole split, whatever its share of it is."""
+        whole = self._val_loader if self._ranks.size == 1 else self._eval_loader("val", ALONE)
+        found = tree_diagnostics(self._model, whole, self.config.precision, leaves, trained=len(self.dataset.train))
+        if whole is not self._val_loader:
+            whole.close()
+        return found
+
+    def _eval_loader(self, split: Literal["val", "test"], ranks: Ranks) -> EvalLoader:
         return EvalLoader(
             getattr(self.dataset, split),
             dataset=self.dataset,
@@ -263,6 +305,7 @@ class Trial:
             augment=self.config.augment,
             device=self.device,
             threads=self.threads,
+            ranks=ranks,
         )
 
     def _report(self, row: EpochRow, status: Status, test: Evaluation | None = None) -> Report:
@@ -276,7 +319,8 @@ class Trial:
             gpu_memory_bytes=torch.cuda.max_memory_allocated(self.device) if on_gpu else None,
         )
         self.history.append(report)
-        self._board.add(row)
+        if self._board is not None:
+            self._board.add(row)
         return report
 
     def _wall_seconds(self) -> float:
@@ -303,15 +347,20 @@ class Trial:
         best one or the end, which is on disk before it is reported.
         """
         wanted = is_best and self.config.select == "best"
-        if self._writer.busy and not wanted and not self.ended:
+        if self._ranks.leaders(self._writer.busy and not wanted and not self.ended):
             return
-        rng = {"cpu": torch.get_rng_state()}
+        rng = [{"cpu": state} for state in self._ranks.gather(torch.get_rng_state())]
         if self.device.type == "cuda":
-            rng["cuda"] = torch.cuda.get_rng_state(self.device)
+            for rank, state in enumerate(self._ranks.gather(torch.cuda.get_rng_state(self.device))):
+                rng[rank]["cuda"] = state
+        optimizer = optimizer_state(self._engine, self._ranks)
+        if not self._ranks.leads:
+            return
         weights = self._weights(self.epoch)
         rest = {
-            "optimizer": self._optimizer.state_dict(),
-            "rng": rng,
+            "optimizer": optimizer,
+            "rng": rng[0],
+            "rng_of_others": rng[1:],
             "history": [report.to_plain() for report in self.history],
             "best": (self._best_epoch, self._best_acc, self._lowest_epoch, self._lowest_loss),
             "wall_seconds": self._wall_seconds(),
@@ -336,14 +385,28 @@ class Trial:
         content = checkpoint.load(path, self.device, needed=parts)
         checkpoint.require_same_trial(content, self.config, path)
         checkpoint.load_weights(self._model, content, path)
-        self._optimizer.load_state_dict(content["optimizer"])
-        torch.set_rng_state(content["rng"]["cpu"].cpu())
-        if "cuda" in content["rng"]:
-            torch.cuda.set_rng_state(content["rng"]["cuda"].cpu(), self.device)
+        load_optimizer_state(self._engine, content["optimizer"], self._ranks)
+        drawn = [content["rng"], *content.get("rng_of_others", [])]
+        if self.world.rank < len(drawn):
+            rng = drawn[self.world.rank]
+            torch.set_rng_state(rng["cpu"].cpu())
+            if "cuda" in rng and self.device.type == "cuda":
+                torch.cuda.set_rng_state(rng["cuda"].cpu(), self.device)
+        else:  # a worker that was not there before
+            torch.manual_seed(hash((self.config.seed, self.world.rank, content["epoch"])))
         self.history = [Report.from_plain(plain) for plain in content["history"]]
         self._best_epoch, self._best_acc, self._lowest_epoch, self._lowest_loss = content["best"]
         self._seconds_before = content["wall_seconds"]
         return dict(content.get("leaves", {}))
+
+    def _require_one_folder(self) -> None:
+        """Raises InputError where the ranks have found different checkpoints."""
+        epochs = [int(epoch) for epoch in self._ranks.gather(torch.tensor(self.epoch))]
+        if len(set(epochs)) > 1:
+            raise InputError(
+                f"All workers of a trial must see the same folder, but their checkpoints in {self.folder} are of epochs "
+                f"{', '.join(map(str, epochs))}; give the search a storage on a disk that its nodes share."
+            )
 
     def _finish(self, epoch: int, last: Evaluation) -> Evaluation:
         """Keep the selected checkpoint alone, test it once, and keep what it predicted for every image."""
@@ -351,13 +414,16 @@ class Trial:
         weights = self._weights(epoch)
         if self.config.select == "best" and self._best_epoch != epoch:
             self._writer.wait()
+            self._ranks.leaders(0)  # rank 0 has written it
             path = checkpoint.best_path(self.folder, self._best_epoch)
             weights = checkpoint.load(path, self.device)
             checkpoint.load_weights(self._model, weights, path)
             validation = self._evaluate(self._val_loader)
-        loader = self._eval_loader("test")
+        loader = self._eval_loader("test", self._ranks)
         test = self._evaluate(loader)
         loader.close()
+        if not self._ranks.leads:
+            return test
         checkpoint.save(self.folder / checkpoint.SELECTED, weights)
         checkpoint.save_arrays(
             self.folder / checkpoint.PREDICTIONS, val=np.asarray(validation.predictions), test=test.predictions

@@ -149,7 +149,8 @@ def test_a_hash_a_part_of_it_and_a_qualified_name_mean_one_variant(store):
     ("names", "sentence"),
     [
         (["toy-1.1"], "needs at least two"),
-        (["toy-1.1", "toy-1.99"], "Unknown trial, variant or search 'toy-1.99'; did you mean 'toy-1."),
+        (["toy-1.1", "toy-1.99"], "Unknown trial 'toy-1.99'; did you mean 'toy-1."),
+        (["toy-1.1", "toy-9.1"], "Unknown trial 'toy-9.1'; did you mean 'toy-1.1'?"),
         (["hidden=8", "hidden=77"], "did you mean 'hidden="),
         (["lr=0.001", "hidden=8"], "Unknown trial, variant or search 'lr=0.001'"),
         (["hidden=8", "hidden=8"], "are one variant"),

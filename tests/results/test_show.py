@@ -119,6 +119,16 @@ def test_markdown_is_a_pipe_table_and_the_notes(folder, tmp_path):
     assert "- Screening" in path.read_text()
 
 
+@pytest.mark.parametrize(("option", "start"), [("--markdown", "| rank |"), ("--csv", "search,"), ("--latex", "% ")])
+def test_a_dash_prints_the_text_of_a_table_alone_and_makes_no_file(folder, tmp_path, option, start):
+    done = inside(show.app, "toy-1", option, "-", folder=folder)
+    assert done.exit_code == 0
+    inside(show.app, "toy-1", option, str(tmp_path / "table"), folder=folder)
+    assert done.stdout == (tmp_path / "table").read_text(encoding="utf-8")
+    assert start in done.stdout
+    assert not (folder / "-").exists()
+
+
 def test_several_searches_stand_in_one_table_and_the_rows_say_which(folder):
     answer = json.loads(inside(show.app, "toy-1", "toy-2", "--json", folder=folder).stdout)
     assert answer["searches"] == ["toy-1", "toy-2"]

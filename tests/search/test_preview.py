@@ -58,6 +58,8 @@ def test_a_preview_prints_numbers_makes_no_search_and_measures_once(storage, mon
     first = invoke(*arguments).output
     assert re.search(r"trials +4 \(as many variants, sampled\)", first)
     assert re.search(r"parameters +[\d,]+ to [\d,]+", first)
+    assert "Measuring 3 variants" in first
+    assert all(f"Measured {number} of 3 after" in first for number in (1, 2, 3))
     assert "One seed a variant will resolve no difference" in first
     assert re.search(r"seconds per epoch +[\d.e-]+ to [\d.e-]+ \(3 variants measured", first)
     assert re.search(r"wall time +\d+ (s|min) with \d at once", first)
@@ -68,7 +70,7 @@ def test_a_preview_prints_numbers_makes_no_search_and_measures_once(storage, mon
     monkeypatch.setattr(measured, "_run_together", no_child)
     second = invoke(*arguments).output
     assert re.search(r"measured on \d{4}-\d\d-\d\d \d\d:\d\d, kept in the store", second)
-    assert second.split("Sources")[0] == first.split("Sources")[0]
+    assert second.split("Sources")[0] == re.sub(r"Measur.*\n", "", first.split("Sources")[0])
     with pytest.raises(AssertionError, match="started"):  # another trial is another measurement
         invoke(*arguments, "--set", "batch_size=128")
 
@@ -89,7 +91,15 @@ def test_a_database_of_the_version_without_the_table_gets_it_when_a_search_opens
 def test_a_variant_that_cannot_be_trained_is_named_in_one_sentence(storage, monkeypatch):
     failing = [sys.executable, "-c", "raise SystemExit('Error: no room')"]
     with pytest.raises(InputError, match="no preview: no room"):
-        measured._run_together(failing, 2, 1)
+        measured._run_together(failing, 2, 1, lambda lines: None)
+
+
+def test_measuring_says_how_far_it_is_while_its_processes_run():
+    child = "import time\nfor word in 'abc':\n    print(word, flush=True)\n    time.sleep(0.7)"
+    seen = []
+    assert measured._run_together([sys.executable, "-c", child], 2, 1, seen.append) == ["c", "c"]
+    assert {1, 2, 3} <= set(seen) <= {0, 1, 2, 3}
+    assert seen == sorted(seen)
 
 
 def test_the_epochs_of_a_comparison_are_exact():

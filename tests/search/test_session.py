@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from results.losses import lost_workers
 from results.rows import EpochRow
 from results.store import Store
 from search.experiment import Experiment
@@ -334,3 +335,45 @@ def test_a_writer_killed_in_the_middle_leaves_no_half_report(tmp_path, header):
             epochs = [entry.epoch for entry in store.epochs(row.id)]
             assert epochs == list(range(1, row.epochs + 1))
             assert all((row.id, rung) in judged for rung in (1, 3) if rung <= row.epochs)
+
+
+def test_losses_of_a_worker_count_over_all_drivers_and_after_the_last_retry_the_trial_has_failed(
+    store, header, tmp_path
+):
+    search_id = new_search(store, SEARCH)
+    for driver in range(3):  # each is killed after one loss
+        session = session_of(store, search_id, SEARCH, header, tmp_path)
+        notes = []
+        session.on_note = notes.append
+        assignment = session.next_trial()
+        assert assignment.trial_id == "toy-1.1"
+        session.report("toy-1.1", report_of(assignment.flat, driver + 1, value=0.99), {"host": "here"})
+        session.lose("toy-1.1", "the worker died" if driver else "the worker was silent")
+        assert len(notes) == (driver < 2)
+    row = store.trial("toy-1.1")
+    assert (row.status, row.epochs) == ("failed", 3)
+    assert row.cause == (
+        "given up after 3 tries: the worker was silent after epoch 1; the worker died after epochs 2, 3"
+    )
+    assert row.provenance["host"] == "here"
+    session.lose("toy-1.1", "an orphan died")
+    assert store.trial("toy-1.1") == row, "what has ended changes no more"
+
+
+def test_a_trial_out_of_memory_goes_on_in_smaller_parts_under_any_driver_until_there_are_none(store, header, tmp_path):
+    search_id = new_search(store, SEARCH)
+    session = session_of(store, search_id, SEARCH, header, tmp_path)
+    assignment = session.next_trial()
+    assert assignment.accumulation == 1
+    assert session.run_out_of_memory("toy-1.1", 1) == 2
+    session.report("toy-1.1", report_of(assignment.flat, 1, value=0.99), {})
+    assert session.run_out_of_memory("toy-1.1", 2) == 4
+    again = session_of(store, search_id, SEARCH, header, tmp_path)  # the first was killed
+    assignment = again.next_trial()
+    assert (assignment.trial_id, assignment.accumulation, assignment.flat["accumulation"]) == ("toy-1.1", 4, 1)
+    assert lost_workers(again.trials["toy-1.1"].provenance) == [], "memory takes no retry of a lost worker"
+    assert [again.run_out_of_memory("toy-1.1", parts) for parts in (4, 8, 16)] == [8, 16, None]
+    row = store.trial("toy-1.1")
+    assert row.status == "failed"
+    assert row.cause.startswith("the GPU's memory was full with micro-batches of 4, and smaller ones were tried")
+    assert again.next_trial().trial_id == "toy-1.2"

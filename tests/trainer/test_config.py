@@ -34,6 +34,9 @@ def test_a_flat_dictionary_survives_the_round_trip_with_every_value_written():
         ({"patience": 0}, '"patience" must be at least 1 or none, but got 0.'),
         ({"ffn": "mlp", "ffn.fff.depth": 3}, "active kind is 'mlp'"),
         ({"seed": -1}, '"seed" must be from 0'),
+        ({"zero_stage": 3}, '"zero_stage" must be 0, 1 or 2'),
+        ({"zero_stage": 1, "optimizer": "muon"}, "(zero_stage=1, optimizer=muon"),
+        ({"zero_stage": 2, "ffn": "fff", "ffn.fff.level_lr_ratio": 0.5}, "optimizer=adamw, level_lr_ratio=0.5)"),
     ],
 )
 def test_bad_values_get_one_sentence(flat, sentence):
@@ -47,3 +50,12 @@ def test_bad_values_get_one_sentence(flat, sentence):
 def test_words_that_are_no_pairs_are_refused(pairs):
     with pytest.raises(InputError):
         parse_pairs(pairs)
+
+
+def test_zero_stage_leaves_the_variants_of_rows_from_before_it_as_they_are():
+    plain = TrialConfig().to_flat()
+    assert "zero_stage" not in plain
+    assert TrialConfig.from_flat({**plain, "zero_stage": 0}).to_flat() == plain
+    cut = TrialConfig(zero_stage=2).to_flat()
+    assert cut == {**plain, "zero_stage": 2}
+    assert TrialConfig.from_flat(cut).zero_stage == 2

@@ -212,3 +212,16 @@ def test_epochs_that_were_reported_but_not_yet_written_are_trained_again_in_sile
         lagging.setattr(checkpoint, "save", first_alone)
         assert curve(train(config, tmp_path / "cut", epochs=3)) == whole[:3]
     assert curve(train(config, tmp_path / "cut", reported=3)) == whole[3:]
+
+
+def test_more_micro_batches_than_asked_change_neither_the_trial_nor_its_step(tmp_path):
+    """As after a GPU ran out of memory: the first epoch as asked, the second in four parts, from the same checkpoint."""
+    config = config_of(dropout=0.0, epochs=2)
+    whole = train(config, tmp_path / "whole")
+    parts = train(config, tmp_path / "parts", epochs=1)
+    parts += train(config, tmp_path / "parts", reported=1, accumulation=4)
+    assert curve(parts)[0] == curve(whole)[0]
+    assert curve(parts)[1] != curve(whole)[1], "it was cut, and rounds otherwise"
+    assert parts[1].row.train_loss == pytest.approx(whole[1].row.train_loss, rel=1e-4)
+    assert parts[1].row.val_loss == pytest.approx(whole[1].row.val_loss, rel=1e-3)
+    assert torch.load(tmp_path / "parts" / "selected.pt", weights_only=True)["flat"] == config.to_flat()

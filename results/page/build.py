@@ -1,0 +1,204 @@
+"""From the frames of a store to the report of one search, as the text of one HTML file."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from results.cells import TEXT, cells, columns, last_of_best
+from results.comparison import Comparison
+from results.frames import Frames
+from results.page import MARK, charts, charts_of_keys
+from results.page.answer import against_first, answer, claims_of, confirmations
+from results.page.origin import command, diff_of, failures, malformed, origin, settings_of
+from results.page.vega import Picture, family_of, libraries
+from results.table import Table, variants
+from results.text import missing, percent, short
+from results.tuned import is_tuning
+
+FOLDER = Path(__file__).parent
+HELP = {
+    "rank": "A span is the group that no test tells apart from the best.",
+    "front": "Not beaten in accuracy or in cost without losing in the other.",
+    "seeds": "Seeds that ran to their end, of those planned.",
+    "searched %": "The one run of the search that picked the variant.",
+    "val %": "Validation accuracy at the last epoch: the ranked value. Half widths are of 95 % t intervals over seeds.",
+    "test %": "Of the selected checkpoint, measured once.",
+    "best %": "Validation accuracy at the best epoch.",
+    "test-best %": "Of the best epoch, chosen on the test images.",
+    "params": "Trainable parameters.",
+    "neurons": "Neurons of a block that one input uses.",
+    "MACs": "Multiply-adds of an image, forward.",
+    "GPU s": "All seeds together.",
+    "wall s": "All seeds together.",
+}
+NUMBERS = {
+    "rank": "rank", "group": "group", "seeds": "seeds", "searched %": "searched_val_acc", "val %": "val_acc",
+    "test %": "test_acc", "best %": "best_val_acc", "test-best %": "best_test_acc", "params": "parameters",
+    "neurons": "neurons_used", "MACs": "macs", "epochs": "epochs_run", "GPU s": "gpu_seconds", "wall s": "wall_seconds",
+}  # fmt: skip
+"""The column of the table by which a column of the page is sorted; others are sorted as text."""
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def report(frames: Frames, search_id: str, storage: str) -> str:
+    """The page. `storage` is what its commands name.
+
+    Raises:
+        InputError: an unknown search.
+    """
+    search = frames.search(search_id)
+    table = variants(frames, search_id, everything=True)
+    found = against_first(frames, table, search_id)
+    pictures = _pictures(frames, table, search_id, found)
+    trials = _trials(frames, table, search_id, storage)
+    best = _best(table)
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        finalize=_without_controls,
+    )  # fmt: skip
+    return environment.get_template("report.html").render(
+        mark=MARK,
+        search=search,
+        search_id=search_id,
+        made=datetime.now(UTC),
+        span=_span(search, frames.trials_of(search_id)),
+        answer=answer(frames, table, search_id),
+        common=_shared(table),
+        table=_rows(frames, table),
+        notes=[*table.protocols, *table.notes],
+        claims=[] if found is None else claims_of(found),
+        pictures=pictures,
+        specs={picture.name: picture.spec for picture in pictures},
+        confirms=search["settings"].get("confirms"),
+        confirmations=confirmations(frames, search_id),
+        failures=failures(frames, search_id),
+        malformed=malformed(frames, search_id),
+        origin=origin(frames, search_id),
+        settings=settings_of(frames, search_id),
+        diff=diff_of(frames, search_id),
+        trials=trials,
+        is_comparison=table.is_comparison,
+        example=None if best is None else {name: command(module, best, storage) for name, module in (
+            ("Train it again and compare the curves", "trainer.replay"),
+            ("Evaluate its checkpoint", "trainer.evaluate"),
+            ("Take it along as one file", "results.bundle"),
+        )},
+        next=[command("results.show", search_id, storage)] + (
+            [] if table.is_comparison or best is None else
+            [command("search.run --confirm", search_id, storage), command("search.importance", search_id, storage)]
+        ),
+        libraries=Markup(libraries()) if pictures else "",
+        css=Markup((FOLDER / "report.css").read_text(encoding="utf-8")),
+        script=Markup((FOLDER / "report.js").read_text(encoding="utf-8")),
+    )  # fmt: skip
+
+
+def _without_controls(value: Any) -> Any:
+    """Text of the store without control characters but line ends; what is markup already stays."""
+    return _CONTROL.sub("", value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _pictures(frames: Frames, table: Table, search_id: str, found: Comparison | None) -> list[Picture]:
+    drawn = [
+        charts_of_keys.searched_and_confirmed(table),
+        None if found is None else charts_of_keys.differences(found),
+        charts.curves(frames, table, search_id),
+        *charts.costs(frames, table, search_id),
+        charts_of_keys.parallel(frames, table, search_id) if not table.is_comparison else None,
+        charts_of_keys.level_rates(frames, table, search_id),
+        charts.rungs(frames, table, search_id),
+        charts_of_keys.leaf_use(frames, table, search_id),
+        charts.best_so_far(frames, table, search_id) if not table.is_comparison else None,
+        charts.timeline(frames, table, search_id),
+    ]
+    return [picture for picture in drawn if picture is not None]
+
+
+def _best(table: Table) -> str | None:
+    """The trial that the page takes as its example: the first row's first one."""
+    return str(table.rows["trials"].iloc[0][0]) if len(table.rows) and not table.rows["imported"].iloc[0] else None
+
+
+def _span(search: Mapping[str, Any], trials: pd.DataFrame) -> str:
+    began = search["created"]
+    ended = trials["ended"].max() if len(trials) and search["status"] == "ended" else pd.NaT
+    return (
+        f"{began:%Y-%m-%d %H:%M}" + ("" if missing(ended) or pd.isna(ended) else f" to {ended:%Y-%m-%d %H:%M}") + " UTC"
+    )
+
+
+def _shared(table: Table) -> str:
+    told = [f"{key}={short(value)}" for key, value in {**table.common, **table.by_kind}.items() if not missing(value)]
+    return ", ".join(told)
+
+
+def _rows(frames: Frames, table: Table) -> dict[str, Any]:
+    """The table as `results.show` prints it, with what its columns are sorted by."""
+    if not len(table.rows):
+        return {"columns": [], "rows": [], "kinds": [], "statuses": []}
+    names = columns(table)
+    last = last_of_best(table)
+    kinds = family_of(frames.trials_of(*table.searches))
+    rows = []
+    for row in table.rows.to_dict("records"):
+        shown = cells(row, table, last)
+        rows.append(
+            {
+                "kind": kinds[row["trials"][0]],
+                "status": shown["status"],
+                "is_first": shown["rank"].split("-")[0] == "1",
+                "is_complete": bool(row["complete"]),
+                "trials": ", ".join(row["trials"]),
+                "cells": [{"text": shown[name], "value": _value(row, name)} for name in names],
+            }
+        )
+    return {
+        "columns": [{"name": name, "is_text": name in TEXT, "help": HELP.get(name, "")} for name in names],
+        "rows": rows,
+        "kinds": sorted({row["kind"] for row in rows}),
+        "statuses": sorted({row["status"] for row in rows}),
+    }
+
+
+def _value(row: Mapping[Any, Any], name: str) -> str | None:
+    """What a cell is sorted by; none for text, empty where it is missing."""
+    if name not in NUMBERS:
+        return None
+    value = row.get(NUMBERS[name], math.nan)
+    if missing(value):
+        return ""
+    if name == "GPU s" and not value:
+        value = row["wall_seconds"]
+    return repr(float(value))
+
+
+def _trials(frames: Frames, table: Table, search_id: str, storage: str) -> list[dict[str, Any]]:
+    """Every trial with the commands that bring it back."""
+    labels = charts.labels_of(table)
+    own = frames.trials[frames.trials["search_id"] == search_id]
+    own = own.sort_values("number")
+    tuning = list(is_tuning(own)) if len(own) else []
+    found = []
+    for row, tunes in zip(own.to_dict("records"), tuning, strict=True):
+        imported = bool((row["provenance"] or {}).get("imported"))
+        found.append(
+            {
+                "id": row["id"],
+                "keys": labels.get(row["id"], "") + (" (tuned a learning rate)" if tunes else ""),
+                "seed": "" if missing(row["seed"]) else int(row["seed"]),
+                "status": row["status"],
+                "epochs": int(row["epochs_run"]),
+                "val": percent(row["val_acc"]),
+                "replay": "" if imported or not row["epochs_run"] else command("trainer.replay", row["id"], storage),
+            }
+        )
+    return found

@@ -1,0 +1,109 @@
+"""Sees Ray's own processes die, and takes the search up again with new ones.
+
+A driver whose raylet is gone waits for ever for a place in which a trial could run, and one whose GCS is gone waits a minute
+and is then ended by Ray without a word. Both are children of the driver, so their death is seen at once. What Ray keeps of
+them in this process cannot be mended, so the process becomes a new one (exec) that resumes the search: to the store that
+is a driver killed at that moment, from which nothing is lost.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import threading
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+from search.session import Session
+
+WATCHED = ("raylet", "gcs_server")
+LOOK_SECONDS = 0.5
+RESTARTS = 3
+"""How often Ray is started again while no trial reports in between."""
+COUNT = "ARBOR_RAY_RESTARTS"
+"""The environment variable that counts them."""
+_EXIT_CODE = 2
+
+
+class RayWatch:
+    """Watches the Ray that this process starts while the context lasts; one that it joined has no processes here."""
+
+    def __init__(self, session: Session, *, dashboard: bool) -> None:
+        self._session, self._dashboard = session, dashboard
+        self._epochs = _epochs(session)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ray-watch", daemon=True)
+        self._family: dict[int, psutil.Process] = {}
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        driver = psutil.Process()
+        watched: dict[int, tuple[str, psutil.Process]] = {}
+        while not self._over.wait(LOOK_SECONDS):
+            for process in driver.children(recursive=True):
+                self._family[process.pid] = process
+            for process in driver.children():
+                with suppress(psutil.Error):
+                    if (name := process.name()) in WATCHED:
+                        watched.setdefault(process.pid, (name, process))
+            dead = [name for name, process in watched.values() if not lives(process)]
+            if dead and not self._over.is_set():
+                self._start_again(dead[0])
+
+    def _start_again(self, name: str) -> None:
+        """This process becomes the next driver, or ends; returns only where it is ending anyway."""
+        session = self._session
+        before = int(os.environ.get(COUNT, "0")) if _epochs(session) == self._epochs else 0
+        for process in self._family.values():  # all that Ray had started, its agents too
+            with suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(self._family.values(), timeout=5)
+        if self._over.is_set():  # Ctrl-C came, or SIGTERM: the main thread is on its way out
+            return
+        resume = ["-m", "search.run", "--resume", session.search_id, "--storage", session.store.url]
+        if before >= RESTARTS:
+            sys.stdout.flush()
+            print(
+                f"Error: Ray's process {name} died {before + 1} times before any trial reported, so the search ends here; "
+                f"what was reported is in the store: see what ends processes on this machine (its memory, perhaps), then "
+                f"go on with: python {' '.join(resume)}",
+                file=sys.stderr,
+                flush=True,
+            )
+            os._exit(_EXIT_CODE)
+        session.on_note(f"Ray's process {name} died; starting Ray again and going on from the store.")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.environ[COUNT] = str(before + 1)
+        left = session.seconds_left
+        if left < math.inf:
+            resume += ["--time-budget", f"{max(left, 1):.0f}s"]
+        if session.gpu_hours_left < math.inf:
+            resume += ["--gpu-hours", f"{max(session.gpu_hours_left, 1e-6):.6f}"]
+        resume.append("--dashboard" if self._dashboard else "--no-dashboard")
+        os.execv(sys.executable, [sys.executable, *resume])
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether a process runs: neither gone nor a zombie, nor another one that has got its number."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _epochs(session: Session) -> int:
+    return sum(row.epochs for row in list(session.trials.values()))

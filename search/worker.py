@@ -1,0 +1,107 @@
+"""What trains in a process of Ray's: one trial at a time, an epoch a step, whatever goes wrong as a result that says so."""
+
+from __future__ import annotations
+
+import errno
+import json
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainer.memory import is_out_of_memory
+
+if TYPE_CHECKING:
+    from trainer.ranks import World
+
+
+class TrialWorker:
+    """A trial in this process, from its dictionary and `work`: its ids, folder and resources.
+
+    Args:
+        world: the place of this process among the trial's workers; none for a trial with one.
+    """
+
+    def __init__(self, world: World | None = None) -> None:
+        self._world = world
+        self._trial: Any = None
+        self._reports: Any = None
+
+    @property
+    def alive(self) -> bool:
+        """Always, seen from within."""
+        return True
+
+    def step(self, flat: dict[str, Any], work: dict[str, Any]) -> dict[str, Any]:
+        """One epoch of the trial, which the first call begins: Tune's result, or what went wrong.
+
+        That is a dictionary with `failed`, `disk_full`, or `out_of_memory`, the micro-batches a step that were too few; the
+        trial is left then, and may be begun again with more.
+        """
+        try:
+            return self._next_report(flat, work)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                return {"failed": _cause(error), "traceback": traceback.format_exc()}
+            return {"disk_full": str(error.filename or work["folder"])}
+        except Exception as error:  # noqa: BLE001  # the driver shows it and goes on
+            if not is_out_of_memory(error):
+                return {"failed": _cause(error), "traceback": traceback.format_exc()}
+        self.end()  # not in the handler, where the error still holds what fills the memory
+        return {"out_of_memory": work["accumulation"]}
+
+    def _next_report(self, flat: dict[str, Any], work: dict[str, Any]) -> dict[str, Any]:
+        provenance: dict[str, Any] = {}
+        if self._reports is None:
+            self._begin(flat, work)
+            provenance = self._provenance()
+        report = next(self._reports)
+        return {
+            "epoch": report.row.epoch,
+            "val_acc": report.row.val_acc,
+            "val_loss": report.row.val_loss,
+            "images_per_second": report.row.images_per_second,
+            # as text, because Tune flattens what is nested
+            "report": json.dumps(report.to_plain()),
+            "provenance": json.dumps(provenance | {"gpu_memory_bytes": report.gpu_memory_bytes}),
+        }
+
+    def end(self) -> None:
+        """Leave the trial, and be free for the next one."""
+        if self._trial is not None:
+            self._trial.close()
+        self._trial = self._reports = None
+
+    def _begin(self, flat: dict[str, Any], work: dict[str, Any]) -> None:
+        from arch_space.registry import FFN
+        from trainer.config import TrialConfig
+        from trainer.engine import device_of
+        from trainer.ranks import SINGLE
+        from trainer.resolve import cached_dataset
+        from trainer.trial import Trial
+
+        for path in work["variants"]:
+            FFN.discover(path)
+        self._trial = Trial(
+            TrialConfig.from_flat(flat),
+            Path(work["folder"]),
+            device=device_of(work["gpus"] > 0),
+            threads=work["threads"],
+            reported=work["reported"],
+            accumulation=work["accumulation"],
+            dataset=cached_dataset(work["data"]),
+            world=self._world or SINGLE,
+            hparams=work["hparams"],
+        )
+        self._reports = self._trial.reports()
+
+    def _provenance(self) -> dict[str, Any]:
+        from trainer.fingerprint import trial_fingerprint
+
+        return trial_fingerprint(self._trial)
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # torch's allocator on a CPU says this
+        return "this machine's memory is full: run fewer trials at once, or smaller batches"
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0] if text else 'no message'}"
