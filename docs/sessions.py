@@ -182,6 +182,11 @@ def _console(example: Example, session: Session) -> str:
     return said
 
 
+def without_commands(example: Example) -> str:
+    """What a `console` block shows as printed."""
+    return _COMMAND.sub("", example.body)
+
+
 def differences(example: Example, ran: str) -> str:
     """What a new run of an example shows against its page, numbers aside; empty where nothing does."""
     recorded, new = _masked(example.body), _masked(ran)
