@@ -56,6 +56,8 @@ _FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<body>.*?)^```$", re.MULTILINE |
 _COMMAND = re.compile(r"^\$ (?:.*\\\n)*.*$", re.MULTILINE)
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|.*\r(?!\n)")
 _HASH = re.compile(r"\b(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{7,64}\b")
+_ONCE = re.compile(r"(http://127\.0\.0\.1:\d+/)[\w-]{20,}")
+"""The dashboard's link, which logs one browser in, once."""
 _PROGRESS = re.compile(r"\[\d+:\d\d\] ")
 _NUMBER = re.compile(r"\d[\d,.]*(?:e[-+]?\d+)?")
 
@@ -134,7 +136,7 @@ class Session:
         )
         if done.returncode != expected:
             raise RuntimeError(f"{what} ended with {done.returncode}, not {expected}:\n{done.stdout}")
-        printed = _ESCAPES.sub("", done.stdout)
+        printed = _ONCE.sub(r"\1...", _ESCAPES.sub("", done.stdout))
         for secret, shown in ((str(self.folder), "/home/you/arbor"), (str(ROOT), "/home/you/arbor")):
             printed = printed.replace(secret, shown)
         lines = [line.rstrip() for line in printed.strip("\n").splitlines()]
@@ -144,9 +146,9 @@ class Session:
 
 
 def _shortened(lines: list[str]) -> list[str]:
-    """Of the lines that tell a search's progress, the first four and the last one."""
+    """Of the lines that tell a search's progress, the first six and the last one."""
     progress = [number for number, line in enumerate(lines) if _PROGRESS.match(line)]
-    cut = progress[4:-1]
+    cut = progress[6:-1]
     return (
         ["..." if number == cut[0] else line for number, line in enumerate(lines) if number not in cut[1:]]
         if cut
