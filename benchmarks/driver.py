@@ -57,9 +57,9 @@ class _Timed(Session):
         self.memory: dict[int, int] = {}
         self._process = psutil.Process()
 
-    def report(self, trial_id: str, report: Report, provenance: dict[str, Any]) -> bool:
+    def report(self, trial_id: str, report: Report, provenance: dict[str, Any], *, attempt: int | None = None) -> bool:
         began = time.perf_counter()
-        stop = super().report(trial_id, report, provenance)
+        stop = super().report(trial_id, report, provenance, attempt=attempt)
         self.report_seconds += time.perf_counter() - began
         self.reports += 1
         return stop

@@ -8,6 +8,7 @@ import sys
 import typer
 
 from results.errors import DatabaseGoneError, InputError
+from results.text import plain
 
 DEFAULT_STORAGE = "sqlite:///runs/arbor.db"
 """Where every command keeps and finds results, unless told otherwise."""
@@ -39,5 +40,6 @@ def run(app: typer.Typer, prog: str) -> None:
 
 
 def _end(message: str, code: int) -> None:
-    print(f"Error: {message}" if code == EXIT_BAD_INPUT else message, file=sys.stderr)
+    said = plain(message)  # it may quote what somebody else wrote into the store
+    print(f"Error: {said}" if code == EXIT_BAD_INPUT else said, file=sys.stderr)
     sys.exit(code)

@@ -23,6 +23,7 @@ BOARD = "tensorboard"
 _TEMPORARY = r"(\.\d+)?"  # of a writer that was killed: the name with a dot before and its process behind
 _OURS = (
     (CHECKPOINTS, re.compile(rf"\.?(last|selected|best-\d{{4,}})\.pt{_TEMPORARY}")),
+    (CHECKPOINTS, re.compile(rf"\.?attempt{_TEMPORARY}")),
     (PREDICTIONS, re.compile(rf"\.?predictions\.npz{_TEMPORARY}")),
 )
 _EVENTS = re.compile(r"events\.out\.tfevents\..+")

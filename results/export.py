@@ -69,7 +69,7 @@ def check_target(path: Path) -> None:
 
 def write_csv(table: Table, path: Path) -> None:
     """Every column and variant; text that a spreadsheet would take for a formula is marked as text."""
-    _write(_flat(table).map(cell).to_csv(index=False), path)
+    _write(_flat(table).map(cell).rename(columns=cell).to_csv(index=False), path)
 
 
 def write_parquet(table: Table, path: Path) -> None:

@@ -16,10 +16,12 @@ def plain(text: object) -> str:
 
 
 def cell(value: object) -> Any:
-    """A value for CSV: text that a spreadsheet would take for a formula gets an apostrophe before it."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("=", "+", "-", "@"):
-        return "'" + value
-    return value
+    """A value for CSV: text without control characters, and with an apostrophe where a spreadsheet would take it for a
+    formula."""
+    if not isinstance(value, str):
+        return value
+    text = plain(value)
+    return "'" + text if text.lstrip()[:1] in ("=", "+", "-", "@") else text
 
 
 def missing(value: object) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -19,15 +19,18 @@ from rich.text import Text
 from results.cli import DEFAULT_STORAGE, EXIT_INTERRUPTED
 from results.errors import InputError
 from results.matches import QUANTITIES, variant_words
+from results.rows import TrialRow
 from results.store import Store
 from search import catalog
+from search.cluster import look_at
 from search.confirm import Wish, confirmation, more_seeds
 from search.dashboard_link import DashboardLink, dashboard_token
 from search.driver import run_session, tidy_up
 from search.experiment import Experiment
-from search.heartbeat import Heartbeat
+from search.heartbeat import Heartbeat, refuse_second_driver
 from search.live import LiveView
 from search.matching import show as show_matchings
+from search.places import to_be_shared, trials_base
 from search.prepare import (
     Checked,
     Overrides,
@@ -80,6 +83,8 @@ class Asked:
     warm_start: tuple[str, ...] = ()
     train_again: bool | None = None
     accept_changes: bool | None = None
+    address: str | None = None
+    checkpoints: str | None = None
 
 
 def search(asked: Asked, console: Console) -> None:
@@ -97,6 +102,8 @@ def search(asked: Asked, console: Console) -> None:
         )
     if asked.preview and asked.resume is not None:
         raise InputError(f"--preview is of a new search, so it does not go with --resume {asked.resume}.")
+    if asked.preview and asked.address is not None:
+        raise InputError("--preview measures this machine, so it does not go with --address; leave one out.")
     new: Checked | None
     if asked.confirm is not None:
         asked, new = _confirmed(asked, asked.confirm, console)
@@ -112,8 +119,12 @@ def search(asked: Asked, console: Console) -> None:
         with Store.open(asked.storage) as store:
             preview(store, new, asked.variants, console)
         return
+    send_code = new is not None and _lacks_code(new.resources, trials_base(asked.checkpoints, asked.storage))
     with Store.open(asked.storage, create=new is not None) as store:
-        prepared, resources = _resume(store, asked, console) if new is None else _start(store, asked, new)
+        if new is None:
+            prepared, resources, send_code = _resume(store, asked, console)
+        else:
+            prepared, resources = _start(store, asked, new)
         session = Session(
             store,
             prepared.search_id,
@@ -125,6 +136,7 @@ def search(asked: Asked, console: Console) -> None:
             startup_trials=prepared.startup_trials,
             time_budget_seconds=asked.time_budget_seconds,
             gpu_hours=asked.gpu_hours,
+            trials_folder=prepared.trials_folder,
         )
         if session.complete:
             store.update_search(prepared.search_id, status="ended")
@@ -133,8 +145,8 @@ def search(asked: Asked, console: Console) -> None:
                           "Add some with --trials or, to a comparison, --seeds.", highlight=False)  # fmt: skip
         else:
             with Heartbeat(store, prepared.search_id):
-                _train(session, prepared, resources, asked, console)
-    _show_results(prepared.search_id, asked.storage, prepared.folder, console)
+                _train(session, prepared, resources, asked, console, send_code)
+    _show_results(prepared, asked.storage, console)
 
 
 def _time(found: Timing, asked: Asked, console: Console) -> None:
@@ -149,7 +161,7 @@ def _confirmed(asked: Asked, wish: Wish, console: Console) -> tuple[Asked, Check
     """The comparison that confirms a search, and what was asked for with the search's own variants."""
     free = ("--confirm", "--seeds", "--tune-lr", "--concurrency", "--gpus-per-trial", "--cpus-per-trial",
             "--workers-per-trial", "--nodes-per-trial", "--time-budget", "--gpu-hours", "--note", "--tag",
-            "--variants")  # fmt: skip
+            "--variants", "--address", "--checkpoints")  # fmt: skip
     for option, value in {"an experiment": asked.experiment, "--resume": asked.resume, **_options(asked)}.items():
         if option not in free and value is not False and value not in (None, (), "", {}):
             raise InputError(
@@ -226,10 +238,22 @@ def _warm_started(asked: Asked, experiment: Experiment, resources: Resources, co
 
 
 def _start(store: Store, asked: Asked, new: Checked) -> tuple[Prepared, Resources]:
-    return prepare_new(store, new, notes=asked.note, tags=asked.tags, variants=asked.variants), new.resources
+    prepared = prepare_new(
+        store, new, notes=asked.note, tags=asked.tags, variants=asked.variants, checkpoints=asked.checkpoints
+    )
+    return prepared, new.resources
 
 
-def _resume(store: Store, asked: Asked, console: Console) -> tuple[Prepared, Resources]:
+def _lacks_code(resources: Resources, base: Path, rows: Iterable[TrialRow] = ()) -> bool:
+    """Whether a joined cluster must be sent this code; InputError where it could not train the trials."""
+    if resources.cluster is None:
+        return False
+    from search.nodes import lacks_code
+
+    return lacks_code(resources.cluster, to_be_shared(base, rows))
+
+
+def _resume(store: Store, asked: Asked, console: Console) -> tuple[Prepared, Resources, bool]:
     assert asked.resume is not None
     row = store.search(asked.resume)
     if "source" not in row.settings:
@@ -267,14 +291,23 @@ def _resume(store: Store, asked: Asked, console: Console) -> tuple[Prepared, Res
             f"but got {given.trials}."
         )
     resources = _resources(asked, experiment, row.settings.get("wishes"))
+    checkpoints = asked.checkpoints or row.settings.get("checkpoints")
+    refuse_second_driver(row)  # before the nodes are asked, which takes seconds
+    send_code = _lacks_code(resources, trials_base(checkpoints, store.url), store.trials(row.id))
     prepared = prepare_resume(
-        store, row.id, experiment, resources, variants=variants, accept_changes=bool(asked.accept_changes)
+        store,
+        row.id,
+        experiment,
+        resources,
+        variants=variants,
+        accept_changes=bool(asked.accept_changes),
+        checkpoints=checkpoints,
     )
     if asked.note or asked.tags:
         notes = "\n".join(filter(None, (row.notes, asked.note)))
         store.update_search(row.id, notes=notes, tags=[*row.tags, *(tag for tag in asked.tags if tag not in row.tags)])
     console.print(f"Going on with {row.id}.", highlight=False)
-    return prepared, resources
+    return prepared, resources, send_code
 
 
 def _resources(asked: Asked, experiment: Experiment, former: Mapping[str, Any] | None = None) -> Resources:
@@ -283,7 +316,8 @@ def _resources(asked: Asked, experiment: Experiment, former: Mapping[str, Any] |
                               "workers_per_trial": None, "nodes_per_trial": None}  # fmt: skip
     for source in (former or {}, {name: getattr(asked, name) for name in wishes}):
         wishes.update({name: source[name] for name in wishes if source.get(name) is not None})
-    resources = plan_resources(**wishes, threads=experiment.threads)
+    cluster = look_at(asked.address) if asked.address is not None else None
+    resources = plan_resources(**wishes, threads=experiment.threads, cluster=cluster)
     if asked.gpu_hours is not None:
         if not 0 < asked.gpu_hours < math.inf:  # nan, too
             raise InputError(f'"--gpu-hours" must be above 0, but got {asked.gpu_hours:g}.')
@@ -292,7 +326,14 @@ def _resources(asked: Asked, experiment: Experiment, former: Mapping[str, Any] |
     return resources
 
 
-def _train(session: Session, prepared: Prepared, resources: Resources, asked: Asked, console: Console) -> None:
+def _train(
+    session: Session,
+    prepared: Prepared,
+    resources: Resources,
+    asked: Asked,
+    console: Console,
+    send_code: bool,
+) -> None:
     experiment = prepared.experiment
     session.on_note = lambda sentence: console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     session.heed()
@@ -324,6 +365,7 @@ def _train(session: Session, prepared: Prepared, resources: Resources, asked: As
                 dashboard=asked.dashboard,
                 watchdog=Watchdog(asked.watchdog),
                 on_ray=on_ray,
+                send_code=send_code,
             )
     except OSError as error:
         if error.errno != errno.ENOSPC:
@@ -376,13 +418,21 @@ def _announce(session: Session, prepared: Prepared, resources: Resources, consol
     )
     console.print(
         f"{prepared.search_id} on {prepared.header.name}: {budget}; up to {experiment.epochs} epochs, "
-        f"{resources.concurrency} at once, {device} each.",
+        f"{resources.concurrency} at once, {device} each{_where(resources)}.",
         highlight=False,
         soft_wrap=True,
     )
     show_matchings(prepared.matchings, console)
     for note in _notes(session, resources):
         console.print(note, style="yellow", highlight=False, soft_wrap=True)
+
+
+def _where(resources: Resources) -> str:
+    """The cluster in words; nothing for this machine."""
+    if resources.cluster is None:
+        return ""
+    count = len(resources.cluster.workers)
+    return f", on {count} {'node' if count == 1 else 'nodes'} of the cluster at {resources.cluster.address}"
 
 
 def _notes(session: Session, resources: Resources) -> Iterator[str]:
@@ -410,15 +460,16 @@ def _stopping(experiment: Experiment) -> str:
     return in_words(experiment.scheduler, experiment.rungs, experiment.grace, experiment.reduction)
 
 
-def _show_results(search_id: str, storage: str, folder: Path, console: Console) -> None:
+def _show_results(prepared: Prepared, storage: str, console: Console) -> None:
     """The ranked table, the picture, and what one may want to do next."""
+    search_id = prepared.search_id
     from results.frames import load
     from results.plot import search_picture
     from results.screen import print_search
 
     frames = load(storage)
     print_search(frames, search_id, console)
-    picture = search_picture(frames, search_id, folder / "curves.png")
+    picture = search_picture(frames, search_id, prepared.folder / "curves.png")
     trials = frames.trials_of(search_id)
     finished = trials[trials["status"].isin(["finished", "plateau"])]
     console.print(f"\nPicture: {_short(picture)}\nNext:", highlight=False, soft_wrap=True)
@@ -429,7 +480,7 @@ def _show_results(search_id: str, storage: str, folder: Path, console: Console) 
         if frames.search(search_id)["settings"].get("grid") is None:
             console.print(f"  {_command('search.run', storage)} --confirm {search_id}", highlight=False, soft_wrap=True)
     board = Path(sys.executable).parent / "tensorboard"
-    console.print(f"  {_short(board)} --logdir {_short(folder)}", highlight=False, soft_wrap=True)
+    console.print(f"  {_short(board)} --logdir {_short(prepared.trials_folder)}", highlight=False, soft_wrap=True)
 
 
 def _command(module: str, storage: str) -> str:

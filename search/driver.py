@@ -1,4 +1,5 @@
-"""Runs a session under Ray Tune: brings Ray up on this machine, fits, and takes all of it down again."""
+"""Runs a session under Ray Tune: brings Ray up on this machine, fits, and takes all of it down again; or joins a running
+cluster for that, and leaves it as it was."""
 
 from __future__ import annotations
 
@@ -28,6 +29,7 @@ def run_session(
     dashboard: bool,
     watchdog: Watchdog,
     on_ray: Callable[[str | None], None],
+    send_code: bool = False,
 ) -> str:
     """Train until the session is done, its time is up, or Ctrl-C; returns the status that the search then has.
 
@@ -36,18 +38,19 @@ def run_session(
         dashboard: whether Ray's dashboard is started, on loopback.
         watchdog: kills workers that have fallen silent; new.
         on_ray: called once Ray is up, with the dashboard's URL if there is one.
+        send_code: whether a node of the joined cluster lacks this code (`search.nodes`).
     Raises:
         KeyboardInterrupt: after Ctrl-C, when all is down and the store says `interrupted`.
         OSError: the disk of the store or of a worker is full; what was committed is there, and `--resume` goes on.
     """
-    _quiet_environment(session)
+    _quiet_environment(session, joins=resources.cluster is not None)
     signal.signal(signal.SIGTERM, _as_ctrl_c)
     tune_folder = _tune_folder(session)
     status = "interrupted"
     with ray_folder() as temporary:
         try:
-            with RayWatch(session, dashboard=dashboard):
-                _fit(session, resources, variants, dashboard, watchdog, on_ray, tune_folder, temporary)
+            with RayWatch(session, options=_options(dashboard, watchdog)):
+                _fit(session, resources, variants, dashboard, watchdog, on_ray, tune_folder, temporary, send_code)
         except Exception:
             if session.broken is None:
                 raise
@@ -62,6 +65,11 @@ def run_session(
     if status == "interrupted" and not session.out_of_time:
         raise KeyboardInterrupt
     return status
+
+
+def _options(dashboard: bool, watchdog: Watchdog) -> list[str]:
+    """What the store does not know of how a search is run."""
+    return ["--dashboard" if dashboard else "--no-dashboard", "--watchdog", f"{watchdog.times:g}"]
 
 
 def tidy_up(session: Session) -> None:
@@ -83,9 +91,9 @@ def _fit(
     on_ray: Callable[[str | None], None],
     tune_folder: Path,
     temporary: Path,
+    send_code: bool,
 ) -> None:
     """Bring Ray up and let Tune train until the session is done; returns early after Ctrl-C."""
-    import ray
     from ray import tune
 
     from search.gang import shape
@@ -94,16 +102,7 @@ def _fit(
     from search.told import hparams
 
     with _ctrl_c_held_back():
-        context = ray.init(
-            address="local",  # else Ray joins whatever cluster a file in /tmp names
-            _temp_dir=str(temporary),
-            num_cpus=resources.cpus,
-            num_gpus=resources.gpus,
-            include_dashboard=dashboard,
-            dashboard_host="127.0.0.1",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        context = _bring_up(resources, dashboard, send_code, temporary)
         signal.signal(signal.SIGTERM, _as_ctrl_c)  # again: Ray has put its own in place
     on_ray(f"http://{context.dashboard_url}" if context.dashboard_url else None)
     assert session.header is not None  # only a simulation has none
@@ -118,7 +117,15 @@ def _fit(
         "hparams": hparams(session.experiment),
     }
     own: Any = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
-    trainable = tune.with_resources(TrialActor, own if resources.workers_per_trial == 1 else shape(resources))
+    shipped = None
+    if resources.cluster is not None:
+        from search.shipping import ship
+
+        shipped = ship(session.header, variants)
+    trainable = tune.with_resources(
+        tune.with_parameters(TrialActor, shipped=shipped) if shipped is not None else TrialActor,
+        own if resources.workers_per_trial == 1 else shape(resources),
+    )
     trainable.__qualname__ = TrialActor.__qualname__  # Ray's dashboard shows it, and else a name of Tune's own
     tuner = tune.Tuner(
         trainable,
@@ -141,6 +148,27 @@ def _fit(
         ),
     )
     tuner.fit()
+
+
+def _bring_up(resources: Resources, dashboard: bool, send_code: bool, temporary: Path) -> Any:
+    """What `ray.init` returns, for a Ray of our own or for the cluster that is joined."""
+    import ray
+
+    if resources.cluster is not None:
+        from search.nodes import join, staged_code
+
+        with staged_code(send_code) as code:
+            return join(resources.cluster, code=code)
+    return ray.init(
+        address="local",  # else Ray joins whatever cluster a file in /tmp names
+        _temp_dir=str(temporary),
+        num_cpus=resources.cpus,
+        num_gpus=resources.gpus,
+        include_dashboard=dashboard,
+        dashboard_host="127.0.0.1",
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
 
 
 def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
@@ -172,6 +200,7 @@ def _ctrl_c_held_back() -> Iterator[None]:
 
 
 def _shut_ray_down() -> None:
+    """Ends a Ray of our own; of a joined cluster only our job, with its actors."""
     import ray
 
     ray.shutdown()
@@ -182,12 +211,13 @@ def _trial_name(trial: Any) -> str:
     return display_name(trial.config["arbor"])
 
 
-def _quiet_environment(session: Session) -> None:
+def _quiet_environment(session: Session, *, joins: bool) -> None:
     """Settings that Ray reads from the environment, before its import."""
+    if not joins:
+        # Ray's default on desktop systems: all its ports on loopback, which its node address alone does not achieve
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     os.environ.update(
         RAY_AUTH_MODE=os.environ.get("RAY_AUTH_MODE", "token"),
-        # Ray's default on desktop systems: all its ports on loopback, which its node address alone does not achieve
-        RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
         RAY_AIR_NEW_OUTPUT="0",
         RAY_DEDUP_LOGS="0",
         RAY_USAGE_STATS_ENABLED="0",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ray.tune import PlacementGroupFactory
 
     from search.resources import Resources
+    from search.shipping import Shipped
 
 GRACE_SECONDS = 5.0
 """After one rank has failed, how long the others may take to say why: of a death Ray knows only some moments later."""
@@ -64,14 +65,14 @@ class RankWorker:
         host = LOOPBACK if nodes == 1 else self._host
         return open_rendezvous(host)
 
-    def join(self, rank: int, size: int, address: str, nodes: int) -> int:
+    def join(self, rank: int, size: int, address: str, nodes: int, shipped: Shipped | None) -> int:
         """Take a place among the ranks; the process's id."""
         import os
 
         from trainer.ranks import LOOPBACK, World
 
         own_host = LOOPBACK if nodes == 1 else self._host
-        self._worker = TrialWorker(World(rank=rank, size=size, address=address, own_host=own_host))
+        self._worker = TrialWorker(World(rank=rank, size=size, address=address, own_host=own_host), shipped)
         return os.getpid()
 
     def step(self, flat: dict[str, Any], work: dict[str, Any]) -> dict[str, Any]:
@@ -89,9 +90,10 @@ class Gang:
     Args:
         group: the placement group to be in, with a bundle for each node.
         work: `workers`, `nodes`, `cpus` and `gpus` of the whole trial.
+        shipped: what a node of a joined cluster may lack.
     """
 
-    def __init__(self, group: PlacementGroup, work: dict[str, Any]) -> None:
+    def __init__(self, group: PlacementGroup, work: dict[str, Any], shipped: Shipped | None = None) -> None:
         self._size, nodes = work["workers"], work["nodes"]
         self._trains = False
         each = {"num_cpus": _part(work["cpus"], self._size), "num_gpus": _part(work["gpus"], self._size)}
@@ -106,7 +108,7 @@ class Gang:
         try:
             address = self._all([self._ranks[0].address.remote(nodes)])[0]
             self.pids: list[int] = self._all(
-                [actor.join.remote(rank, self._size, address, nodes) for rank, actor in enumerate(self._ranks)]
+                [actor.join.remote(rank, self._size, address, nodes, shipped) for rank, actor in enumerate(self._ranks)]
             )
         except BaseException:
             self.kill()

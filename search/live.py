@@ -16,7 +16,7 @@ from rich.text import Text
 
 from results.rows import TrialRow
 from results.store import ENDED
-from results.text import keys_text
+from results.text import keys_text, plain
 from search.experiment import Experiment
 from search.session import Session
 from search.verdict import Verdict
@@ -67,12 +67,9 @@ class LiveView:
         accuracy = f"{100 * row.val_acc:6.2f} %" if row.val_acc is not None else "     - "
         rung = f"  rung {verdict.rung}: {'stop' if verdict.stop else 'go on'}" if verdict and verdict.rung else ""
         cause = f"  ({row.cause})" if row.status in ("failed", "diverged") and row.cause else ""
-        self._console.print(
-            f"[{_clock(time.monotonic() - self._began)}] {trial_id} {self._words(row)}  "
-            f"epoch {row.epochs or 0}/{row.config['epochs']}  val {accuracy}  {row.status}{rung}{cause}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
+        self._line(
+            f"{trial_id} {self._words(row)}  epoch {row.epochs or 0}/{row.config['epochs']}  val {accuracy}  "
+            f"{row.status}{rung}{cause}"
         )
 
     def ray_is_up(self) -> None:
@@ -86,8 +83,12 @@ class LiveView:
 
     def note(self, sentence: str) -> None:
         """Something that happened and is no report; stays above the live table."""
+        self._line(sentence)
+
+    def _line(self, text: str) -> None:
+        """A line with the time before it. What a trial's code raised, or another process wrote, stays text."""
         self._console.print(
-            f"[{_clock(time.monotonic() - self._began)}] {sentence}", markup=False, highlight=False, soft_wrap=True
+            f"[{_clock(time.monotonic() - self._began)}] {plain(text)}", markup=False, highlight=False, soft_wrap=True
         )
 
     def render(self) -> RenderableType:

@@ -20,6 +20,7 @@ from search.heartbeat import driver_process, refuse_second_driver
 from search.known import Known
 from search.latencies import LATENCY
 from search.matching import Matching, solve
+from search.places import trials_base
 from search.resources import Resources
 from search.sampler import Sampler
 from search.tuning import tuning_plan
@@ -52,6 +53,7 @@ class Prepared:
     experiment: Experiment
     header: Header
     folder: Path
+    trials_folder: Path
     startup_trials: int
     variants: tuple[str, ...]
     """Files and folders of feed-forward kinds outside the package."""
@@ -180,12 +182,21 @@ def check_new(source: str, experiment: Experiment, resources: Resources) -> Chec
     )
 
 
-def prepare_new(store: Store, new: Checked, *, notes: str, tags: Sequence[str], variants: Sequence[str]) -> Prepared:
+def prepare_new(
+    store: Store,
+    new: Checked,
+    *,
+    notes: str,
+    tags: Sequence[str],
+    variants: Sequence[str],
+    checkpoints: str | None = None,
+) -> Prepared:
     """Put a new search into the store."""
-    runs = runs_folder(store.url)
+    runs, base = runs_folder(store.url), trials_base(checkpoints, store.url)
     settings = settings_of(
         new.source, new.experiment, new.resources, new.header, new.startup_trials, variants, new.matchings
     )
+    settings["checkpoints"] = None if checkpoints is None else str(base)
     search_id = store.create_search(
         new.experiment.name,
         new.experiment.question,
@@ -200,6 +211,7 @@ def prepare_new(store: Store, new: Checked, *, notes: str, tags: Sequence[str], 
         experiment=new.experiment,
         header=new.header,
         folder=runs / search_id,
+        trials_folder=base / search_id,
         startup_trials=new.startup_trials,
         variants=tuple(variants),
         matchings=new.matchings,
@@ -253,6 +265,7 @@ def prepare_resume(
     *,
     variants: Sequence[str],
     accept_changes: bool = False,
+    checkpoints: str | None = None,
 ) -> Prepared:
     """Check that a stored search may go on here, and note that this process now drives it, and what has changed.
 
@@ -274,6 +287,8 @@ def prepare_resume(
     folder = runs_folder(store.url) / search_id
     make_run_folder(folder)
     settings = settings_of(row.settings["source"], experiment, resources, header, startup, variants, matchings)
+    base = trials_base(checkpoints, store.url)
+    settings["checkpoints"] = None if checkpoints is None else str(base)
     claimed = store.claim_search(
         search_id,
         row.heartbeat,
@@ -288,6 +303,7 @@ def prepare_resume(
         experiment=experiment,
         header=header,
         folder=folder,
+        trials_folder=base / search_id,
         startup_trials=startup,
         variants=tuple(variants),
         matchings=matchings,
@@ -345,5 +361,6 @@ def driver_provenance(resources: Resources, variants: Sequence[str]) -> dict[str
     """Code and machine of the driver, and which process it is, so that a second one can be refused."""
     import torch
 
-    device = torch.device("cuda" if resources.gpus_per_trial else "cpu")
+    on_gpu = resources.gpus_per_trial and (resources.cluster is None or torch.cuda.is_available())
+    device = torch.device("cuda" if on_gpu else "cpu")
     return {**fingerprint(device, resources.threads), **driver_process(), "variant_hashes": variant_hashes(variants)}

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
@@ -29,6 +29,9 @@ from search.worker import TrialWorker
 from trainer.config import TrialConfig
 from trainer.memory import finer
 
+if TYPE_CHECKING:
+    from search.shipping import Shipped
+
 WORK = "arbor"
 """The key under which a Tune config carries what is not the trial's dictionary: ids, folder, resources."""
 
@@ -41,9 +44,10 @@ class TrialActor(tune.Trainable):
     elsewhere, where it finds its checkpoint.
     """
 
-    def setup(self, config: dict[str, Any]) -> None:
+    def setup(self, config: dict[str, Any], shipped: Shipped | None = None) -> None:
+        """`shipped`: what a node of a joined cluster may lack; Tune gives it for each trial."""
         self._flat = {key: value for key, value in config.items() if key != WORK}
-        self._work = config[WORK]
+        self._work, self._shipped = config[WORK], shipped
         self._fresh = True
         self._worker: TrialWorker | Gang | None = getattr(self, "_worker", None)
 
@@ -57,7 +61,7 @@ class TrialActor(tune.Trainable):
             self._worker.end()  # the trial before; in `reset_config` the watchdog would not see it hang
         self._fresh = False
         if self._worker is None or not self._worker.alive:
-            self._worker = TrialWorker() if self._work["workers"] == 1 else self._new_gang()
+            self._worker = TrialWorker(shipped=self._shipped) if self._work["workers"] == 1 else self._new_gang()
         result = self._worker.step(self._flat, self._work)
         if "out_of_memory" in result:  # the next step begins anew; the driver, which may stop the trial, counts alike
             config = TrialConfig.from_flat(self._flat)
@@ -77,7 +81,7 @@ class TrialActor(tune.Trainable):
     def _new_gang(self) -> Gang:
         group = get_current_placement_group()
         assert group is not None  # Tune has one for each trial
-        return Gang(group, self._work)
+        return Gang(group, self._work, self._shipped)
 
 
 def _name_process(name: str) -> None:
@@ -113,6 +117,7 @@ class SessionSearcher(Searcher):
         self._ids[trial_id] = assignment.trial_id
         own = {
             "trial": assignment.trial_id,
+            "attempt": self._session.attempt(assignment.trial_id),
             "folder": str(assignment.folder),
             "reported": assignment.reported,
             "accumulation": assignment.accumulation,
@@ -156,13 +161,16 @@ class SessionScheduler(FIFOScheduler):
             if "failed" in result:
                 self._session.fail(own, result["failed"])
                 return TrialScheduler.STOP
+            if "superseded" in result:  # by a worker of another driver: what it knows is in the store
+                return TrialScheduler.STOP
             if "out_of_memory" in result:
                 more = self._session.run_out_of_memory(own, result["out_of_memory"])
-                trial.config[WORK]["accumulation"] = more  # from which Tune makes the next worker, should this one die
+                trial.config[WORK]["accumulation"] = more
                 return TrialScheduler.STOP if more is None else TrialScheduler.CONTINUE
             report = Report.from_plain(json.loads(result["report"]))
             self._watchdog.learn(own, trial.config["ffn"], report.row.train_seconds + report.row.val_seconds)
-            stop = self._session.report(own, report, json.loads(result["provenance"]))
+            provenance = json.loads(result["provenance"])
+            stop = self._session.report(own, report, provenance, attempt=result["attempt"])
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:

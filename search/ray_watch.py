@@ -12,6 +12,7 @@ import math
 import os
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -30,10 +31,14 @@ _EXIT_CODE = 2
 
 
 class RayWatch:
-    """Watches the Ray that this process starts while the context lasts; one that it joined has no processes here."""
+    """Watches the Ray that this process starts while the context lasts; one that it joined has no processes here.
 
-    def __init__(self, session: Session, *, dashboard: bool) -> None:
-        self._session, self._dashboard = session, dashboard
+    Args:
+        options: of the command that resumes the search, which the store does not know.
+    """
+
+    def __init__(self, session: Session, *, options: Sequence[str]) -> None:
+        self._session, self._options = session, options
         self._epochs = _epochs(session)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ray-watch", daemon=True)
@@ -93,8 +98,7 @@ class RayWatch:
             resume += ["--time-budget", f"{max(left, 1):.0f}s"]
         if session.gpu_hours_left < math.inf:
             resume += ["--gpu-hours", f"{max(session.gpu_hours_left, 1e-6):.6f}"]
-        resume.append("--dashboard" if self._dashboard else "--no-dashboard")
-        os.execv(sys.executable, [sys.executable, *resume])
+        os.execv(sys.executable, [sys.executable, *resume, *self._options])
 
 
 def lives(process: psutil.Process) -> bool:

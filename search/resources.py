@@ -1,4 +1,4 @@
-"""What a search may use of this machine, checked before Ray or a GPU is touched."""
+"""What a search may use of this machine or of a cluster, checked before Ray or a GPU is touched."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from results.errors import InputError
+from search.cluster import Cluster
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +28,8 @@ class Resources:
     """Machines over which a trial's workers are spread, as many on each."""
     wishes: Mapping[str, float | None]
     """What was asked for, by parameter of `plan_resources`; none where the machine decided. A resumed search asks again."""
+    cluster: Cluster | None = None
+    """The running cluster that the search joins; none = Ray is started on this machine for it alone."""
 
 
 def plan_resources(
@@ -37,19 +40,18 @@ def plan_resources(
     threads: int | None,
     workers_per_trial: int | None = None,
     nodes_per_trial: int | None = None,
-    nodes: int = 1,
+    cluster: Cluster | None = None,
 ) -> Resources:
-    """Shares of this machine for each trial; what is not given follows from the rest.
+    """Shares of this machine, or of a cluster, for each trial; what is not given follows from the rest.
 
-    On a GPU machine a trial gets a whole GPU, or the share that `concurrency` implies. On a CPU machine as many trials
-    run at once as there are cores (at most 8), one thread each: small ones gain more from neighbours than from threads.
-    A trial of several workers has a core for each, if not told otherwise. `nodes` is how many machines there are.
+    A trial has all of its share on one node, or an equal part of it on each of `nodes_per_trial`. On a GPU machine a trial
+    gets a whole GPU, or the share that `concurrency` implies. On a CPU machine as many trials run at once as there are
+    cores (at most 8 a node), one thread each: small ones gain more from neighbours than from threads. A trial of several
+    workers has a core for each, if not told otherwise.
 
     Raises:
         InputError: more is asked for than there is, or a value below its limit.
     """
-    import torch
-
     wishes = {
         "concurrency": concurrency,
         "cpus_per_trial": cpus_per_trial,
@@ -57,39 +59,43 @@ def plan_resources(
         "workers_per_trial": workers_per_trial,
         "nodes_per_trial": nodes_per_trial,
     }
-    cpus, gpus = available_cpus(), torch.cuda.device_count()
+    places, place = _places(cluster), "this machine" if cluster is None else f"the nodes of {cluster.address}"
+    cpus, gpus = sum(count for count, _ in places), sum(count for _, count in places)
     if concurrency is not None and concurrency < 1:
         raise InputError(f'"--concurrency" must be at least 1, but got {concurrency}.')
+    spread = nodes_per_trial if nodes_per_trial is not None and nodes_per_trial > 1 else 1
     for name, value, limit, what in (
-        ("--cpus-per-trial", cpus_per_trial, cpus, "CPUs"),
-        ("--gpus-per-trial", gpus_per_trial, gpus, "GPUs"),
+        ("--cpus-per-trial", cpus_per_trial, max(count for count, _ in places), "CPUs"),
+        ("--gpus-per-trial", gpus_per_trial, max(count for _, count in places), "GPUs"),
     ):
         if value is not None and not value >= 0:  # nan, too
             raise InputError(f'"{name}" must be at least 0, but got {value:g}.')
-        if value is not None and value > limit:
-            raise InputError(f'"{name}" must be at most the {what} of this machine ({limit}), but got {value:g}.')
-    workers, nodes_per_trial = _gang(workers_per_trial, nodes_per_trial, gpus_per_trial, gpus, nodes)
+        if value is not None and value > limit * spread:
+            of = place if cluster is None else f"{spread if spread > 1 else 'one'} of {place}"
+            raise InputError(f'"{name}" must be at most the {what} of {of} ({limit * spread}), but got {value:g}.')
+    workers, nodes_per_trial = _gang(workers_per_trial, nodes_per_trial, gpus_per_trial, gpus, len(places))
     if gpus_per_trial is None and gpus and workers > 1:
         gpus_per_trial = float(workers)
 
     if gpus_per_trial is None:
         gpus_per_trial = min(1.0, gpus / (concurrency or gpus)) if gpus else 0.0
-    slots = int(gpus / gpus_per_trial + 1e-9) if gpus_per_trial else max(1, cpus // workers)
-    if cpus_per_trial:
-        slots = min(slots, int(cpus / cpus_per_trial))
-    if gpus_per_trial == 0 and concurrency is not None:
-        slots = max(slots, concurrency) if cpus_per_trial is None else slots
+    cores = cpus_per_trial or (0.0 if gpus_per_trial else float(workers))
+    slots = _slots(places, cores, gpus_per_trial, nodes_per_trial)
+    if gpus_per_trial == 0 and cpus_per_trial is None:
+        slots = max(1, slots, concurrency or 0)  # cores may be shared
     if concurrency is None:
-        concurrency = slots if gpus_per_trial else min(slots, 8)
+        concurrency = slots if gpus_per_trial else min(slots, 8 * len(places))
     if concurrency > slots:
         raise InputError(
-            f'"--concurrency" must be at most what this machine has room for ({slots} trials at '
+            f'"--concurrency" must be at most what {place} has room for ({slots} trials at '
             f"{gpus_per_trial:g} GPUs and {cpus_per_trial or 1:g} CPUs each), but got {concurrency}."
         )
     if cpus_per_trial is None and workers > 1 and not gpus_per_trial:
         cpus_per_trial = min(float(workers), cpus / concurrency)
     if cpus_per_trial is None:
         cpus_per_trial = cpus / concurrency if concurrency > cpus else float(max(1, cpus // concurrency))
+        while cpus_per_trial > 1 and _slots(places, cpus_per_trial, gpus_per_trial, nodes_per_trial) < concurrency:
+            cpus_per_trial -= 1  # what is left of a node's cores takes no trial
     if threads is None:
         threads = max(1, int(cpus_per_trial / workers)) if gpus_per_trial else 1
     return Resources(
@@ -102,6 +108,7 @@ def plan_resources(
         workers_per_trial=workers,
         nodes_per_trial=nodes_per_trial,
         wishes=wishes,
+        cluster=cluster,
     )
 
 
@@ -140,6 +147,27 @@ def _gang(
             f"--nodes-per-trial {nodes_per_trial}); give --workers-per-trial, or --gpus-per-trial above 1."
         )
     return workers, nodes_per_trial
+
+
+def _places(cluster: Cluster | None) -> list[tuple[int, int]]:
+    """(CPUs, GPUs) of each machine on which trials may train."""
+    if cluster is not None:
+        return [(node.cpus, node.gpus) for node in cluster.workers]
+    import torch
+
+    return [(available_cpus(), torch.cuda.device_count())]
+
+
+def _slots(places: list[tuple[int, int]], cpus_per_trial: float, gpus_per_trial: float, nodes: int) -> int:
+    """Trials of this size for which there is room: each with an equal part on each of so many machines."""
+    rooms = []
+    for cpus, gpus in places:
+        room = int(nodes * gpus / gpus_per_trial + 1e-9) if gpus_per_trial else nodes * cpus
+        rooms.append(min(room, int(nodes * cpus / cpus_per_trial + 1e-9)) if cpus_per_trial else room)
+    slots = sum(rooms) // nodes
+    while slots and sum(min(room, slots) for room in rooms) < nodes * slots:  # a machine has one part of a trial
+        slots -= 1
+    return slots
 
 
 def available_cpus() -> int:

@@ -30,6 +30,8 @@ Examples:
 
   python -m search.run --confirm quickstart-1 --top 5 --seeds 5    its best again, with seeds that it never saw
 
+  python -m search.run fff_vs_dense --address auto      on the Ray cluster that this machine is part of
+
   python -m search.run --resume quickstart-1            go on after Ctrl-C, kill -9 or a power cut
 """
 
@@ -128,6 +130,16 @@ def main(
         typer.Option(help="Kill a trial that is silent for so many times its expected epoch, and retry it; 0: never."),
     ] = 20.0,
     dashboard: Annotated[bool, typer.Option(help="Ray's dashboard, on loopback.")] = True,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Train on a running Ray cluster: host:port, or auto for this machine's (docs/cluster.md)."),
+    ] = None,
+    checkpoints: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER", help="Where trials' folders go, if not beside the database; on a cluster, a shared path."
+        ),
+    ] = None,
     list_all: Annotated[bool, typer.Option("--list", help="Name the experiments and their questions.")] = False,
     show: Annotated[str | None, typer.Option(metavar="NAME", help="An experiment's question, space, budget.")] = None,
 ) -> None:
@@ -191,6 +203,8 @@ def main(
         warm_start=tuple(warm_start or ()),
         train_again=train_again or None,
         accept_changes=accept_changes or None,
+        address=address,
+        checkpoints=checkpoints,
     )
     command.search(asked, console)
 

@@ -64,6 +64,7 @@ class Session:
         header: of the data set; none where the trials' dictionaries are complete without it, as stored ones are.
         sampler: what suggests a search's trials; none = as the experiment says.
         clock: seconds that only grow; a simulation has its own.
+        trials_folder: of the trials' folders; none = `folder`, which has what else a search writes.
     """
 
     def __init__(
@@ -82,8 +83,10 @@ class Session:
         on_event: Callable[[str, Report | None, Verdict | None], None] = lambda trial_id, report, verdict: None,
         sampler: Suggester | None = None,
         clock: Callable[[], float] = time.monotonic,
+        trials_folder: Path | None = None,
     ) -> None:
         self.store, self.search_id, self.experiment, self.folder = store, search_id, experiment, folder
+        self._trials_folder = trials_folder if trials_folder is not None else folder
         self.concurrency = concurrency
         self.header, self._gpus = header, gpus_per_trial
         self.on_event = on_event
@@ -227,7 +230,7 @@ class Session:
             macs=costs.macs,
             macs_conditional=costs.macs_conditional,
             latency_seconds=latency,
-            provenance={"folder": str(self.folder / f"{number:03d}-{words}"), **(marks or {})},
+            provenance={"folder": str(self._trials_folder / f"{number:03d}-{words}"), **(marks or {})},
         )
         self.trials[trial_id] = self.store.trial(trial_id)
         self._ids[number] = trial_id
@@ -235,14 +238,22 @@ class Session:
 
     # what a report means
 
-    def report(self, trial_id: str, report: Report, provenance: dict[str, Any]) -> bool:
+    def attempt(self, trial_id: str) -> int:
+        """The number of the worker that is about to train a trial: above any before, whichever driver gave them."""
+        number = int(self.trials[trial_id].provenance.get("attempt", 0)) + 1
+        self._update(trial_id, provenance={"attempt": number})
+        return number
+
+    def report(self, trial_id: str, report: Report, provenance: dict[str, Any], *, attempt: int | None = None) -> bool:
         """Commit one epoch and what follows from it; whether the trial stops here.
 
-        A report of an epoch that the store has, or of a trial that has ended (a worker which was cut off and came
-        back), changes nothing.
+        A report of an epoch that the store has, of a trial that has ended, or of an earlier `attempt` than the latest (a
+        worker which was cut off and came back), changes nothing.
         """
         self.heed()
         row = self.trials[trial_id]
+        if attempt is not None and attempt < row.provenance.get("attempt", 0):
+            return False
         if row.status in ENDED or row.status == "paused":
             return True
         if report.row.epoch <= row.epochs:

@@ -56,7 +56,7 @@ class Watchdog:
     """
 
     def __init__(self, times: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._times, self._clock = times, clock
+        self.times, self._clock = times, clock
         self._last_look, self._awake = clock(), 0.0
         self._watched: dict[str, _Watched] = {}
         self.killed: dict[str, str] = {}
@@ -96,7 +96,7 @@ class Watchdog:
         now = self._clock()
         self._awake += min(now - self._last_look, LONGEST_STEP_SECONDS)
         self._last_look = now
-        if self._times <= 0:
+        if self.times <= 0:
             return []
         silent = [
             Silence(trial_id=trial_id, seconds=self._awake - watched.heard, allowed=self._allowed(trial_id, watched))
@@ -111,4 +111,4 @@ class Watchdog:
         expected = self._longest.get(trial_id) or self._longest_of_kind.get(watched.kind)
         if expected is None:
             return UNKNOWN_SECONDS
-        return self._times * max(expected, SHORTEST_EPOCH_SECONDS) + (0.0 if watched.reported else START_SECONDS)
+        return self.times * max(expected, SHORTEST_EPOCH_SECONDS) + (0.0 if watched.reported else START_SECONDS)

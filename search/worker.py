@@ -8,9 +8,11 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainer.lease import Lease, SupersededError
 from trainer.memory import is_out_of_memory
 
 if TYPE_CHECKING:
+    from search.shipping import Shipped
     from trainer.ranks import World
 
 
@@ -19,10 +21,11 @@ class TrialWorker:
 
     Args:
         world: the place of this process among the trial's workers; none for a trial with one.
+        shipped: what a node of a joined cluster may lack.
     """
 
-    def __init__(self, world: World | None = None) -> None:
-        self._world = world
+    def __init__(self, world: World | None = None, shipped: Shipped | None = None) -> None:
+        self._world, self._shipped = world, shipped
         self._trial: Any = None
         self._reports: Any = None
 
@@ -39,6 +42,8 @@ class TrialWorker:
         """
         try:
             return self._next_report(flat, work)
+        except SupersededError:
+            return {"superseded": True}
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 return {"failed": _cause(error), "traceback": traceback.format_exc()}
@@ -56,6 +61,7 @@ class TrialWorker:
             provenance = self._provenance()
         report = next(self._reports)
         return {
+            "attempt": work["attempt"],
             "epoch": report.row.epoch,
             "val_acc": report.row.val_acc,
             "val_loss": report.row.val_loss,
@@ -79,25 +85,31 @@ class TrialWorker:
         from trainer.resolve import cached_dataset
         from trainer.trial import Trial
 
-        for path in work["variants"]:
+        data, variants = work["data"], work["variants"]
+        if self._shipped is not None:
+            data, variants = self._shipped.dataset_path(), self._shipped.variant_paths()
+        for path in variants:
             FFN.discover(path)
+        world, folder = self._world or SINGLE, Path(work["folder"])
         self._trial = Trial(
             TrialConfig.from_flat(flat),
-            Path(work["folder"]),
+            folder,
             device=device_of(work["gpus"] > 0),
             threads=work["threads"],
             reported=work["reported"],
             accumulation=work["accumulation"],
-            dataset=cached_dataset(work["data"]),
-            world=self._world or SINGLE,
+            dataset=cached_dataset(data),
+            world=world,
             hparams=work["hparams"],
+            guard=Lease(folder, work["attempt"]).check if world.rank == 0 else lambda: None,
         )
         self._reports = self._trial.reports()
 
     def _provenance(self) -> dict[str, Any]:
         from trainer.fingerprint import trial_fingerprint
 
-        return trial_fingerprint(self._trial)
+        said = trial_fingerprint(self._trial)
+        return said if self._shipped is None or said["git_commit"] else said | self._shipped.code
 
 
 def _cause(error: Exception) -> str:

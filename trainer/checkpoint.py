@@ -3,6 +3,7 @@
 A trial's folder holds, while it may go on,
     last.pt          all that resuming needs, and the reports of every epoch so far
     best-0007.pt     weights of the epoch with the highest validation accuracy
+    attempt          which worker may write here (trainer/lease.py)
 and once it has ended
     selected.pt      weights of the checkpoint that was tested
     predictions.npz  the classes that it predicted for every validation and test image
@@ -24,6 +25,7 @@ import torch
 
 from arch_space.model import ModelConfig
 from results.errors import InputError
+from trainer import lease
 from trainer.config import TrialConfig
 
 FORMAT = "arbor-checkpoint-1"
@@ -93,7 +95,8 @@ def remove_other_bests(folder: Path, keep_epoch: int) -> None:
 
 def remove_resume_files(folder: Path) -> None:
     """What only an unfinished trial needs. Called when its end is in the store, never before."""
-    for path in (folder / LAST, *folder.glob("best-*.pt"), *folder.glob(".*.pt.*"), *folder.glob(".*.npz.*")):
+    ours = ("best-*.pt", ".*.pt.*", ".*.npz.*", f".{lease.FILE}.*")
+    for path in (folder / LAST, folder / lease.FILE, *(path for pattern in ours for path in folder.glob(pattern))):
         path.unlink(missing_ok=True)
 
 

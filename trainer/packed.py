@@ -14,13 +14,16 @@ import json
 import os
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from results.errors import InputError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer  # of the library itself from Python 3.12 on
 
 FORMAT = "arbor packed data set"
 VERSION = 1
@@ -70,10 +73,19 @@ def write(file: BinaryIO, metadata: Mapping[str, Any], tensors: Mapping[str, np.
 
 def write_atomically(path: Path, metadata: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
     """`path` holds the new content whole, or what it held before. Call under `locked(path)`."""
+    _replace(path, lambda file: write(file, metadata, tensors))
+
+
+def put_atomically(path: Path, content: Buffer) -> None:
+    """The same for the bytes of a whole packed file."""
+    _replace(path, lambda file: file.write(content))
+
+
+def _replace(path: Path, fill: Callable[[BinaryIO], object]) -> None:
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
-            write(file, metadata, tensors)
+            fill(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)

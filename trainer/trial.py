@@ -70,6 +70,7 @@ class Trial:
         on_batch: called with the number of images after every micro-batch of training, for a progress bar.
         world: the place of this process among the trial's workers; all see the same folder, and rank 0 writes.
         hparams: for TensorBoard, as `Board` takes them.
+        guard: called before every change in the folder; what it raises ends the trial here (`trainer.lease`).
     Raises:
         InputError: data that are missing or damaged; a checkpoint that is damaged or of another trial; a number of workers
             that does not divide the micro-batch.
@@ -88,10 +89,11 @@ class Trial:
         on_batch: Callable[[int], None] = lambda images: None,
         world: World = SINGLE,
         hparams: Mapping[str, str] | None = None,
+        guard: Callable[[], None] = lambda: None,
     ) -> None:
         self._began = time.perf_counter()
         self.config, self.folder, self.device, self.threads = config, folder, device, threads
-        self._reported, self._on_batch = reported, on_batch
+        self._reported, self._on_batch, self._guard = reported, on_batch, guard
         self.world, self._ranks = world, Ranks(world, device)
         self._trained = replace(config, accumulation=accumulation or config.accumulation)
         folder.mkdir(parents=True, exist_ok=True)
@@ -125,6 +127,7 @@ class Trial:
             leaves = self._resume(folder / checkpoint.LAST)
             self._compilation.start_beside(self._images_left)
         self._require_one_folder()
+        guard()
         if self._ranks.leads:
             checkpoint.remove_other_bests(folder, self._best_epoch)
 
@@ -318,6 +321,7 @@ class Trial:
             test_loss=test.loss if test else None,
             gpu_memory_bytes=torch.cuda.max_memory_allocated(self.device) if on_gpu else None,
         )
+        self._guard()
         self.history.append(report)
         if self._board is not None:
             self._board.add(row)
@@ -370,9 +374,12 @@ class Trial:
 
         def write(content: dict[str, Any]) -> None:
             # the best first, former bests last: a kill in between loses neither
+            self._guard()
             if wanted:
                 checkpoint.save(checkpoint.best_path(self.folder, best_epoch), content["weights"])
+                self._guard()  # again: a large file may have taken a minute
             checkpoint.save(self.folder / checkpoint.LAST, {**content["weights"], **content["rest"]})
+            self._guard()
             checkpoint.remove_other_bests(self.folder, best_epoch)
 
         self._writer.start({"weights": weights, "rest": rest}, write)
@@ -424,6 +431,7 @@ class Trial:
         loader.close()
         if not self._ranks.leads:
             return test
+        self._guard()
         checkpoint.save(self.folder / checkpoint.SELECTED, weights)
         checkpoint.save_arrays(
             self.folder / checkpoint.PREDICTIONS, val=np.asarray(validation.predictions), test=test.predictions

@@ -11,6 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from search.cluster import read_token
+
+sys.path.insert(0, str(Path(__file__).parent))
+from doors import doors_of, kind_of
+
 QUICK_TRIALS, QUICK_REDUCTION = 6, 2
 HIDDEN_BUG = '''\
 """A kind whose forward pass raises."""
@@ -242,6 +247,14 @@ def test_a_search_listens_on_loopback_alone(running):
     }
     assert len({pid for pid, _ in listening}) > 5
     assert {address for _, address in listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+@pytest.mark.slow
+def test_every_door_of_a_search_asks_for_the_token_but_for_three_that_say_numbers(running):
+    kinds = {door: kind_of(door, read_token()) for door in doors_of(running.note_family())}
+    assert {"gcs_server", "raylet"} <= {door.process for door in kinds}
+    assert set(kinds.values()) == {"guarded", "metrics"}, kinds
+    assert sum(kind == "metrics" for kind in kinds.values()) == 3
 
 
 @pytest.mark.slow
