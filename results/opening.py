@@ -33,7 +33,7 @@ def open_engine(url: str, *, create: bool) -> Engine:
         parsed = make_url(url)
     except (ArgumentError, ValueError):  # ValueError: a port that is no number
         raise InputError(
-            f"The storage must be an SQLAlchemy URL such as sqlite:///runs/arbor.db, but got {_masked(url)!r}."
+            f"The storage must be an SQLAlchemy URL such as sqlite:///runs/arbor.db, but got {masked(url)!r}."
         ) from None
     sqlite = parsed.get_backend_name() == "sqlite"
     if sqlite:
@@ -191,8 +191,8 @@ def shown(url: URL) -> str:
     return url.render_as_string(hide_password=True)
 
 
-def _masked(text: str) -> str:
-    """A text that is no URL, without what may be its password."""
+def masked(text: str) -> str:
+    """Any text, such as a word of a command line, without what may be the password of a URL in it."""
     login, at, place = text.rpartition("@")
     scheme, separator, user = login.rpartition("://")
     return f"{scheme}{separator}{user.partition(':')[0]}:***@{place}" if at and ":" in user else text

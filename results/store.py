@@ -93,16 +93,19 @@ class Store:
         provenance: dict[str, Any],
         notes: str,
         tags: Sequence[str],
-        trials: Sequence[Mapping[str, Any]],
+        trials: Sequence[Mapping[str, Any]] | Callable[[str], Sequence[Mapping[str, Any]]],
     ) -> str:
         """An ended search with finished trials from elsewhere, all or nothing.
 
         Args:
-            trials: columns of each; `config` is needed, and a `seed` in it where it is known.
+            trials: columns of each, or a function that gives them for the new id; `config` is needed, and a `seed` in it
+                where it is known. Under `curve` its EpochRows and under `decided` its DecisionRows may follow, whose
+                `trial_id` becomes the new one.
         """
         now = datetime.now(UTC)
 
         def add(connection: Connection, search_id: str) -> None:
+            given = trials(search_id) if callable(trials) else trials
             rows = [
                 {
                     "id": f"{search_id}.{number}",
@@ -112,12 +115,21 @@ class Store:
                     "seed": columns["config"].get("seed", UNKNOWN_SEED),
                     "status": "finished",
                     "created": now,
-                    **columns,
+                    **{name: value for name, value in columns.items() if name not in ("curve", "decided")},
                 }
-                for number, columns in enumerate(trials, start=1)
+                for number, columns in enumerate(given, start=1)
             ]
             if rows:
                 connection.execute(schema.trials.insert(), rows)
+            for row, columns in zip(rows, given, strict=True):
+                epochs = [{"trial_id": row["id"], **asdict(finite(epoch))} for epoch in columns.get("curve", ())]
+                decided = [
+                    {**asdict(each), "trial_id": row["id"], "created": each.created or now}
+                    for each in columns.get("decided", ())
+                ]
+                for table, found in ((schema.epochs, epochs), (schema.decisions, decided)):
+                    if found:
+                        connection.execute(table.insert(), found)
 
         values = {
             "question": question,

@@ -36,7 +36,7 @@ class Frame:
 def frame(watched: Watched, *, notice: str = "", marks: str = BLOCKS) -> RenderableType:
     """The whole view. `notice` is a sentence about the watching itself, such as that the database is away."""
     search = watched.search
-    head = Text.assemble((search.id, "bold"), "  ", (plain(search.status), _style(search.status)))
+    head = Text.assemble((plain(search.id), "bold"), "  ", (plain(search.status), _style(search.status)))
     life = sign_of_life(watched)
     if life:
         head.append(f"  {life}", style="red" if _is_silent(watched) else "dim")
@@ -52,7 +52,7 @@ def frame(watched: Watched, *, notice: str = "", marks: str = BLOCKS) -> Rendera
         ]
     lines += [Text(request_words(request), style="yellow") for request in watched.requests]
     if search.status in ("interrupted", "paused", "stopped") or _is_silent(watched):
-        lines.append(Text(f"go on with: python -m search.run --resume {search.id}", style="yellow"))
+        lines.append(Text(plain(f"go on with: python -m search.run --resume {search.id}"), style="yellow"))
     if notice:
         lines.append(Text(plain(notice), style="red"))
     return Group(*lines)
@@ -107,7 +107,7 @@ def best_words(watched: Watched) -> str:
     place = ""
     if top.status not in COMPLETE:
         place = f", at epoch {top.epochs} of {top.config.get('epochs', '?')}; none has run to its end"
-    return f"best so far {percent(top.val_acc or 0.0)} %  {top.id}  {watched.words(top)}{place}"
+    return plain(f"best so far {percent(top.val_acc or 0.0)} %  {top.id}  {watched.words(top)}{place}")
 
 
 def decision_words(decision: DecisionRow) -> str:
@@ -224,7 +224,7 @@ def _style(status: str) -> str:
 
 
 def _line(moment: datetime, sentence: str) -> str:
-    return f"[{moment:%H:%M:%S}] {sentence}"
+    return f"[{moment:%H:%M:%S}] {plain(sentence)}"
 
 
 def _hours(hours: float) -> str:

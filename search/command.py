@@ -479,6 +479,7 @@ def _show_results(prepared: Prepared, storage: str, console: Console) -> None:
             console.print(f"  {_command(module, storage)} {argument}", highlight=False, soft_wrap=True)
         if frames.search(search_id)["settings"].get("grid") is None:
             console.print(f"  {_command('search.run', storage)} --confirm {search_id}", highlight=False, soft_wrap=True)
+    console.print(f"  {_command('results.report', storage)} {search_id}", highlight=False, soft_wrap=True)
     board = Path(sys.executable).parent / "tensorboard"
     console.print(f"  {_short(board)} --logdir {_short(prepared.trials_folder)}", highlight=False, soft_wrap=True)
 

@@ -21,6 +21,8 @@ LOOPBACK = "127.0.0.1"
 SECRET_BYTES = 24
 PATIENCE_SECONDS = 5.0
 """How long a connection may take to say what it wants."""
+POLL_SECONDS = 0.1
+"""How soon the page is gone when its context ends."""
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Ray dashboard</title>
 <meta http-equiv="refresh" content="0; url={url}"><p>Logged in; going on to <a href="{url}">the dashboard</a>.</p></html>
@@ -51,7 +53,9 @@ class DashboardLink:
         self._server = ThreadingHTTPServer((LOOPBACK, 0), Handler)
         self._server.daemon_threads = True
         self._host = f"{LOOPBACK}:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, name="dashboard link", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(POLL_SECONDS,), name="dashboard link", daemon=True
+        )
 
     @property
     def url(self) -> str:

@@ -98,8 +98,11 @@ def _fit(
 
     from search.gang import shape
     from search.ray_adaptors import SessionScheduler, SessionSearcher, TrialActor
+    from search.ray_memory import count_memory_kills_as_deaths
     from search.ray_watchdog import Watching
     from search.told import hparams
+
+    count_memory_kills_as_deaths()
 
     with _ctrl_c_held_back():
         context = _bring_up(resources, dashboard, send_code, temporary)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +14,7 @@ from arch_space.model import ModelConfig
 from arch_space.registry import FFN
 from results.errors import InputError
 from results.ids import make_run_folder, runs_folder
+from results.opening import masked
 from results.store import Store
 from search import catalog, confirm
 from search.changes import refused_changes, require_accepted, variant_hashes, with_changes
@@ -363,4 +366,16 @@ def driver_provenance(resources: Resources, variants: Sequence[str]) -> dict[str
 
     on_gpu = resources.gpus_per_trial and (resources.cluster is None or torch.cuda.is_available())
     device = torch.device("cuda" if on_gpu else "cpu")
-    return {**fingerprint(device, resources.threads), **driver_process(), "variant_hashes": variant_hashes(variants)}
+    return {
+        **fingerprint(device, resources.threads),
+        **driver_process(),
+        "command": command_line(sys.argv),
+        "variant_hashes": variant_hashes(variants),
+    }
+
+
+def command_line(words: Sequence[str]) -> str:
+    """The command of this process as a shell takes it; the path of a module becomes `python -m`, passwords in URLs `***`."""
+    path = Path(words[0])
+    program = f"python -m {path.parent.name}.{path.stem}" if path.suffix == ".py" and path.parent.name else path.name
+    return " ".join([program, *(shlex.quote(masked(word)) for word in words[1:])])

@@ -129,7 +129,7 @@ def main(
         float,
         typer.Option(help="Kill a trial that is silent for so many times its expected epoch, and retry it; 0: never."),
     ] = 20.0,
-    dashboard: Annotated[bool, typer.Option(help="Ray's dashboard, on loopback.")] = True,
+    dashboard: Annotated[bool, typer.Option(help="Ray's dashboard, on loopback, by a link that logs in.")] = True,
     address: Annotated[
         str | None,
         typer.Option(help="Train on a running Ray cluster: host:port, or auto for this machine's (docs/cluster.md)."),

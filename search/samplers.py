@@ -13,7 +13,7 @@ from __future__ import annotations
 import heapq
 import inspect
 import warnings
-from typing import Any
+from typing import Any, Self
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -39,15 +39,23 @@ class _Window:
     Looked up once, so good for one ask. Trials that failed do not count.
     """
 
-    def __init__(self, study: optuna.Study) -> None:
-        self._study = study
+    def __init__(self, study: optuna.Study, trials: list[FrozenTrial]) -> None:
+        self._study, self._trials = study, trials
+
+    @classmethod
+    def of(cls, study: optuna.Study) -> Self:
         trials = [trial for trial in study._get_trials(deepcopy=False, use_cache=True) if trial.state in _COUNTED]
         older: list[FrozenTrial] = []
         if len(study.directions) == 1 and len(trials) > MODELLED:
             complete = (trial for trial in trials[:-MODELLED] if trial.state is TrialState.COMPLETE)
             older = heapq.nlargest(MODELLED_BEST, complete, key=lambda trial: trial.value or 0.0)
             older.sort(key=lambda trial: trial.number)
-        self._trials = older + trials[-MODELLED:]
+        return cls(study, older + trials[-MODELLED:])
+
+    def one_of_each_sort(self) -> _Window:
+        """The last trial of those that have the same keys: they tell as well as all which keys go together."""
+        sorts = {tuple(trial.distributions): trial for trial in self._trials if trial.state is not TrialState.RUNNING}
+        return _Window(self._study, list(sorts.values()))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._study, name)
@@ -60,29 +68,40 @@ _COUNTED = frozenset({TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING
 
 
 class _Tpe(optuna.samplers.TPESampler):
-    """Optuna's with two changes; made for one ask.
+    """Optuna's with three changes; made for one ask.
 
     Its model is of a window, so that the ten thousandth ask takes little longer than the three-hundredth (Optuna's takes
-    time in proportion to the trials). Of a running trial it counts the keys that the trial has, as of one that has ended:
-    Optuna's counts what was drawn for other kinds on the same occasion, too, which a study that was filled in cannot know.
+    time in proportion to the trials). Keys that go together are drawn when the first of them is asked for: Optuna's draws
+    those of every feed-forward kind for each trial, which has one. Of a running trial it counts the keys that the trial
+    has, as of one that has ended: Optuna's counts what was drawn for other kinds on the same occasion, too, which a study
+    that was filled in cannot know.
     """
 
     _seen: Any = None
 
     def _window(self, study: Any) -> Any:
-        self._seen = self._seen or _Window(study)
+        self._seen = self._seen or _Window.of(study)
         return self._seen
 
     def infer_relative_search_space(self, study: Any, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return super().infer_relative_search_space(self._window(study), trial)
-
-    def sample_relative(
-        self, study: Any, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return super().sample_relative(self._window(study), trial, search_space)
+        self._space = super().infer_relative_search_space(self._window(study).one_of_each_sort(), trial)
+        self._drawn: dict[str, Any] = {}
+        return {}  # so that every key comes to `sample_independent`
 
     def sample_independent(self, study: Any, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
-        return super().sample_independent(self._window(study), trial, name, distribution)
+        window = self._window(study)
+        if self._space.get(name) == distribution:
+            if name not in self._drawn:
+                self._drawn.update(self._sample_relative(window, trial, self._group_of(name)))
+            if name in self._drawn:
+                return self._drawn[name]
+        return super().sample_independent(window, trial, name, distribution)
+
+    def _group_of(self, name: str) -> dict[str, BaseDistribution]:
+        """The keys that are modelled together with this one: those that the same trials have."""
+        groups = self._search_space_group.search_spaces if self._search_space_group is not None else []
+        group = next(group for group in groups if name in group)
+        return {key: self._space[key] for key in sorted(group) if key in self._space}
 
     def _get_params(self, trial: FrozenTrial, study: Any) -> dict[str, Any]:
         return trial.params

@@ -119,6 +119,8 @@ CASES = [
     ("search.run", "--seeds some", '"--seeds" must be a number of seeds'),
     ("search.run", "--seeds 3", "a search, which gives each variant one seed"),
     ("search.run", "--time-budget soon", '"--time-budget" must be a time such as'),
+    ("search.run", "--watchdog 0.5", '"--watchdog" must be 0 (never), or from 1'),
+    ("search.run", "--watchdog nan", '"--watchdog" must be 0 (never), or from 1'),
     ("search.run", "baseline --trials 3", "is a comparison"),
     ("search.run", "baseline --set ffn.mlp.hidden=3", "differ in 'ffn.mlp.hidden'"),
     ("search.run", "--resume quickstart-9", "Unknown search 'quickstart-9'"),

@@ -83,7 +83,11 @@ def _hparams(name: str, flat: Flat, kinds: Mapping[str, str] | None) -> list[Sum
     kinds = kinds if kinds is not None else {key: _kind(value) for key, value in flat.items()}
     columns = plugin_data_pb2.HParamsPluginData(
         experiment=api_pb2.Experiment(
-            hparam_infos=[api_pb2.HParamInfo(name=key, type=types[kind]) for key, kind in kinds.items()],
+            hparam_infos=[
+                # TensorBoard ticks five columns, those that "differ" first: the rate is among them, a kind's own keys follow
+                api_pb2.HParamInfo(name=key, type=types[kind], differs=not key.startswith("ffn."))
+                for key, kind in kinds.items()
+            ],
             metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in HPARAMS_METRICS],
         )
     )

@@ -27,30 +27,35 @@ import results
 from results.comparison import compare
 from results.plots.catalog import figure_of
 from results.table import variants
+from results.text import keys_text
 
 storage = os.environ.get("ARBOR_STORAGE", "sqlite:///../../runs/arbor.db")
 frames = results.load(storage)
 pd.options.display.precision = 4
 pd.options.display.width = 110
+pd.options.display.max_colwidth = 80
 
 # %%
 is_grid = frames.searches["settings"].map(lambda settings: settings.get("grid") is not None)
 search = frames.searches.loc[is_grid, "id"].iloc[-1]
 print(frames.search(search)["question"])
 table = variants(frames, search)
-names = {row["variant"]: " ".join(f"{key.rpartition('.')[2]}={row[key]:.4g}" if isinstance(row[key], float)
-                                  else str(row[key]) for key in table.telling if pd.notna(row[key]))
-         for row in table.rows.to_dict("records")}  # fmt: skip
+names = {row["variant"]: keys_text(row, table.telling) for row in table.rows.to_dict("records")}
+pd.Series(names, name="variant")
 
 # %% [markdown]
 # ## One seed says little
 #
-# Each row is a seed, each column a variant. Had we looked at one row alone, which variant would have won?
+# Each row is a variant, each column a seed. Had we looked at one column alone, which variant would have won
+# (of equals the first)?
 
 # %%
 trials = frames.trials_of(search)
-by_seed = trials.assign(name=trials["variant"].map(names)).pivot(index="seed", columns="name", values="val_acc")
-by_seed.assign(winner=by_seed.idxmax(axis="columns"))
+by_seed = trials.pivot(index="variant", columns="seed", values="val_acc")
+by_seed
+
+# %%
+by_seed.idxmax().map(names).rename("winner")
 
 # %% [markdown]
 # ## Mean, spread, interval
@@ -59,9 +64,7 @@ by_seed.assign(winner=by_seed.idxmax(axis="columns"))
 # it is wide, and rightly so. Rows with `top` are not distinguishable from the best.
 
 # %%
-table.rows.assign(name=table.rows["variant"].map(names))[
-    ["rank", "top", "name", "seeds", "val_acc", "interval", "test_acc", "parameters"]
-]
+table.rows[["rank", "top", "variant", "seeds", "val_acc", "interval", "test_acc", "parameters"]]
 
 # %%
 figure_of(frames, search, "parameters")
@@ -86,11 +89,11 @@ for note in found.notes:
 # `deviation * sqrt(2 / n)`: this is how many seeds it would take to make that a quarter of a point.
 
 # %%
-deviation = 100 * by_seed.std().mean()
+deviation = 100 * by_seed.std(axis="columns").mean()
 pd.Series(
     {
         "deviation over seeds (points)": deviation,
-        "standard error of a difference now": deviation * (2 / len(by_seed)) ** 0.5,
+        "standard error of a difference now": deviation * (2 / by_seed.shape[1]) ** 0.5,
         "seeds for a standard error of 0.25": 2 * (deviation / 0.25) ** 2,
     }
 )

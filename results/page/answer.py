@@ -142,8 +142,8 @@ def _imported(rows: pd.DataFrame, table: Table) -> list[str]:
     best = told.iloc[0]
     value = _with(best["best_test_acc"], best["best_test_interval"])
     said = (
-        f"Of {len(rows)} imported variants {_name(best, table)} has the highest accuracy, {value} % ({_seeds(best)}). It is that "
-        "of the best epoch, chosen on the test images, so it is a little high and ranks with nothing."
+        f"Of {len(rows)} imported variants {_name(best, table)} has the highest accuracy, {value} % ({_seeds(best)}). It is "
+        "that of the best epoch, chosen on the test images, so it is a little high and ranks with nothing."
     )
     return [said]
 
@@ -198,7 +198,8 @@ def _against_others(frames: Frames, table: Table, ranked: pd.DataFrame, others: 
         lower = f"{100 * found.value:.2f} points lower"
         if len(others) == 1:
             return f"It is told apart from {next_one}, which is {lower} ({bounds}, p = {found.p:.2g})."
-        return f"It is told apart from each of the {len(others)} others ({tests}); the next, {next_one}, is {lower} ({bounds})."
+        said = f"It is told apart from each of the {len(others)} others ({tests})"
+        return f"{said}; the next, {next_one}, is {lower} ({bounds})."
     names = ", ".join(_name(row, table) for row in near.head(NAMED).to_dict("records"))
     more = f" and {len(near) - NAMED} more" if len(near) > NAMED else ""
     rest = f"; it is told apart from the other {len(far)}" if len(far) else ""

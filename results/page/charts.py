@@ -352,8 +352,8 @@ def timeline(frames: Frames, table: Table, search_id: str) -> Picture | None:
             "lane": places[held[trial["id"]]],
             "from": (trial["started"] - began).total_seconds() / unit,
             "to": ((trial["ended"] if trial["ended"] == trial["ended"] else until) - began).total_seconds() / unit,
-            "family": names[trial["id"]], "trial": trial["id"], "status": trial["status"], "keys": labels.get(trial["id"], ""),
-            "where": held[trial["id"]][0],
+            "family": names[trial["id"]], "trial": trial["id"], "status": trial["status"],
+            "keys": labels.get(trial["id"], ""), "where": held[trial["id"]][0],
         }
         for trial in begun.to_dict("records")
     ]  # fmt: skip

@@ -76,8 +76,8 @@ def parallel(frames: Frames, table: Table, search_id: str) -> Picture | None:
         "key:O",
         title=None,
         axis=alt.Axis(
-            labelExpr=f"{labels} : ''", labelAngle=0, grid=True, gridOpacity=0.5, domain=False, ticks=False, labelFontSize=12,
-            labelOverlap=False, labelLimit=110,
+            labelExpr=f"{labels} : ''", labelAngle=0, grid=True, gridOpacity=0.5, domain=False, ticks=False,
+            labelFontSize=12, labelOverlap=False, labelLimit=110,
         ),
         scale=alt.Scale(type="point", padding=0.4),
     )  # fmt: skip
@@ -237,7 +237,8 @@ def differences(found: Comparison) -> Picture | None:
     )
     says = (
         f"Mean of the variant minus that of {found.pairs[0].a.label}, with 95 % t intervals by the pooled deviation; the "
-        f"verdicts are corrected for their number (Holm), the intervals are not. Equivalent: within {100 * found.margin:g} points."
+        f"verdicts are corrected for their number (Holm), the intervals are not. Equivalent: within {100 * found.margin:g} "
+        "points."
     )
     return Picture(
         name="differences",
@@ -285,7 +286,7 @@ def searched_and_confirmed(table: Table) -> Picture | None:
             tooltip=tooltip(name="variant", what="value", said="validation accuracy"),
         ),
     )  # fmt: skip
-    says = "Searched: the one run that picked the variant. Confirmed: mean over seeds that the search never saw, 95 % t interval."
+    says = "Searched: the one run that picked the variant. Confirmed: mean over fresh seeds, with its 95 % t interval."
     return Picture(
         name="confirmed", title="Searched and confirmed", says=says, chart=chart,
         height=max(min(HEIGHT, 120), 40 + 34 * len(rows)), is_wide=True,

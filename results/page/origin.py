@@ -16,8 +16,9 @@ from results.text import missing, short
 
 MOST_VALUES = 6
 SETTINGS = (
-    "source", "trials", "epochs", "seeds", "scheduler", "grace", "reduction", "rungs", "pooled_rungs", "sampler", "objectives",
-    "search_seed", "tune_lr", "concurrency", "cpus_per_trial", "gpus_per_trial", "threads", "val_images", "fixed",
+    "source", "trials", "epochs", "seeds", "scheduler", "grace", "reduction", "rungs", "pooled_rungs", "sampler",
+    "objectives", "search_seed", "tune_lr", "concurrency", "cpus_per_trial", "gpus_per_trial", "threads",
+    "val_images", "fixed",
 )  # fmt: skip
 """What a search was run with, in the order in which a reader wants it."""
 OF_SEARCHES_ALONE = frozenset(

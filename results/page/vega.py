@@ -63,7 +63,8 @@ class Picture:
 
     def __post_init__(self) -> None:
         chart = self.chart.properties(width="container", height=self.height)
-        spec: dict[str, Any] = chart.to_dict()
+        # unvalidated: that would hold every row of the data against the schema, seconds for a thousand trials
+        spec: dict[str, Any] = chart.to_dict(validate=False)
         spec.pop("$schema")
         object.__setattr__(self, "spec", {**spec, "config": CONFIG})
 

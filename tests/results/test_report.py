@@ -218,7 +218,7 @@ def test_a_thousand_trials_stay_below_ten_megabytes(tmp_path):
         name = search(store)
         rows = [
             {
-                "config": {"ffn": "mlp", "ffn.mlp.hidden": number, "lr": number / 1e4, "data": "digits", "epochs": 3, "seed": 0},
+                "config": {"ffn": "mlp", "ffn.mlp.hidden": number, "lr": number / 1e4, "data": "digits", "epochs": 3},
                 "val_acc": 0.5 + number / 4000, "best_val_acc": 0.5, "parameters": 100 * number, "epochs": 3,
                 "wall_seconds": 1.0, "gpu_seconds": 0.0, "provenance": {},
             }

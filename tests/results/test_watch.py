@@ -7,16 +7,21 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
-from recorded import new_store, search, trial
 from rich.console import Console
+from typer.testing import CliRunner
 
+from results import watch
 from results.errors import InputError
 from results.rows import DecisionRow
 from results.store import Store
 from results.watch_frame import ASCII, BLOCKS, Frame, changes, sparkline
 from results.watched import best, latest, read, rest, variant_words
+
+sys.path.insert(0, str(Path(__file__).parent))
+from recorded import new_store, search, trial
 
 SPEED = 10.0
 """Images a second of every epoch of `recorded.trial`, which takes a second, too."""
@@ -231,9 +236,9 @@ def test_bad_input_is_a_sentence(store):
         (["toy-7"], "Unknown search 'toy-7'; did you mean 'toy-1'?"),
         (["--seconds", "nan"], '"--seconds" must be from 0.1 to 86400, but got nan.'),
     ):
-        process = start(store, *arguments)
-        _, error = process.communicate(timeout=60)
-        assert (process.returncode, error.strip()) == (2, f"Error: {sentence}")
+        result = CliRunner().invoke(watch.app, [*arguments, "--storage", store.url])
+        assert isinstance(result.exception, InputError)
+        assert str(result.exception) == sentence
 
 
 def test_a_watch_outlives_a_restart_of_its_database(postgres_server):
@@ -255,8 +260,7 @@ def test_a_watch_outlives_a_restart_of_its_database(postgres_server):
 
 
 def test_once_prints_one_frame_and_ends_though_the_search_runs(store):
-    name = search(store, trials=2, epochs=3)
-    process = start(store, name, "--once", "--seconds", "86400")
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert out.count("Which is best?") == 1
+    search(store, trials=2, epochs=3)
+    result = CliRunner().invoke(watch.app, ["--once", "--seconds", "86400", "--storage", store.url])
+    assert result.exit_code == 0
+    assert result.output.count("Which is best?") == 1

@@ -161,6 +161,11 @@ class Place:
         """The answer of a command that prints JSON; what a library says on stderr comes before it."""
         return json.loads(self.run(module, *arguments, "--json").splitlines()[-1])
 
+    def ray_token(self) -> str:
+        """What Ray's dashboard asks for, as its own command prints it."""
+        ray = Path(sys.executable).with_name("ray")
+        return subprocess.run([ray, "get-auth-token"], capture_output=True, text=True, check=True).stdout.strip()
+
     def store(self) -> Store:
         return Store.open(f"sqlite:///{self.folder}/runs/arbor.db", create=False)
 

@@ -4,14 +4,15 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 
 from results.errors import InputError
 from search.experiment import Experiment
 from search.sampler import Past, Sampler
-from search.samplers import MODELLED, MODELLED_BEST, _Window, limits
-from search.space import even_points, suggest_ffn, whole_points
+from search.samplers import MODELLED, MODELLED_BEST, _Window, build_sampler, limits
+from search.space import StudyScope, even_points, suggest_ffn, whole_points
 
 
 def space(scope):
@@ -239,7 +240,7 @@ def test_tpe_sees_a_window_of_the_last_trials_and_the_best_before_and_still_asks
     slots = Slots(settings, 2)
     slots.run(MODELLED + MODELLED_BEST + 40, rebuild=False)
     study = slots.sampler.study
-    seen = _Window(study)._get_trials()
+    seen = _Window.of(study)._get_trials()
     counted = [trial for trial in study.trials if trial.state is not TrialState.FAIL]
     assert any(trial.state is TrialState.RUNNING for trial in counted[-2:])
     assert [trial.number for trial in seen[-MODELLED:]] == [trial.number for trial in counted[-MODELLED:]]
@@ -250,6 +251,32 @@ def test_tpe_sees_a_window_of_the_last_trials_and_the_best_before_and_still_asks
     again = Sampler(settings, 4)
     assert again.take_up(past)
     assert again.ask(len(past) + 1) == following
+
+
+@pytest.mark.filterwarnings("ignore:Argument")
+def test_tpe_draws_what_optunas_does_but_only_the_keys_of_the_kind_that_was_drawn():
+    """From one study and seed, the keys that are drawn first, those of all trials, come out as Optuna's own sampler's."""
+    slots = Slots(experiment(), 1)
+    slots.run(30, rebuild=False)
+    study, number = slots.sampler.study, len(slots.past) + 1
+    own = build_sampler("tpe", slots.sampler._seed(number, 0), 4)
+    theirs = optuna.samplers.TPESampler(
+        seed=slots.sampler._seed(number, 0), n_startup_trials=4, multivariate=True, group=True, constant_liar=True
+    )
+    study.sampler = theirs
+    trial = study.ask()
+    reference = trial.relative_params
+    study.tell(trial, state=TrialState.FAIL)
+    assert {"ffn", "lr", "ffn.mlp.hidden", "ffn.fff.depth"} <= reference.keys(), "Optuna draws those of every kind"
+    study.sampler = own
+    trial = study.ask()
+    flat = space(StudyScope(trial, {}, {}))
+    assert {key: flat[key] for key in ("ffn", "lr")} == {key: reference[key] for key in ("ffn", "lr")}
+    other = {"mlp": "ffn.fff.", "fff": "ffn.mlp."}[flat["ffn"]]
+    assert not [key for key in own._drawn if key.startswith(other)]
+    asked_for = [key for key in own._drawn if key.startswith(f"ffn.{flat['ffn']}.")]
+    assert asked_for
+    assert all(own._drawn[key] == flat[key] for key in asked_for), "modelled, not drawn by chance"
 
 
 @pytest.mark.parametrize("name", ["gp", "nsgaii", "QMCSampler", "tpe"])

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -11,55 +12,7 @@ from results.losses import Loss, accumulations
 
 pytestmark = pytest.mark.slow
 
-HUNGRY = '''\
-"""A kind whose training forward needs more memory than there is, above so many images at once."""
-
-from dataclasses import dataclass
-from typing import ClassVar
-
-import torch
-from torch import nn
-
-from arch_space.registry import FFN
-
-
-@FFN.register("hungry")
-@dataclass(frozen=True, kw_only=True, slots=True)
-class HungryConfig:
-    """An identity that trains with at most `room` images at once."""
-
-    widths: ClassVar[tuple[str, ...]] = ()
-    room: int = 32
-
-    @classmethod
-    def suggest(cls, scope):
-        return cls()
-
-    def build(self, dim, dropout):
-        return Hungry(self.room)
-
-    def parameters(self, dim):
-        return 0
-
-    def neurons_used(self, dim):
-        return 0
-
-    def macs(self, dim, tokens):
-        return 0
-
-    macs_conditional = macs
-
-
-class Hungry(nn.Module):
-    def __init__(self, room):
-        super().__init__()
-        self.room = room
-
-    def forward(self, x):
-        if not x.is_meta and torch.is_grad_enabled() and len(x) > self.room:
-            raise torch.OutOfMemoryError(f"CUDA out of memory. {len(x)} images do not fit.")
-        return x
-'''
+HUNGRY = Path(__file__).parent / "hungry.py"
 MEMORY = '''\
 from search.experiment import Experiment
 
@@ -74,8 +27,7 @@ def memory() -> Experiment:
 
 def test_a_trial_that_runs_out_of_memory_trains_with_smaller_micro_batches_or_fails_with_the_mend(place):
     place.write("memory.py", MEMORY)
-    variants = place.write("hungry.py", HUNGRY)
-    printed = place.run("search.run", "memory.py", "--variants", str(variants), "--concurrency", "1")
+    printed = place.run("search.run", "memory.py", "--variants", str(HUNGRY), "--concurrency", "1")
     with place.store() as store:
         cut, hopeless, whole = store.trials("memory-1")
     assert (cut.status, cut.epochs, cut.config["accumulation"]) == ("finished", 2, 1)

@@ -6,7 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from results.errors import InputError
 from results.frames import load
 from results.store import Store
 
@@ -67,3 +69,49 @@ def test_a_search_outlives_a_restart_of_its_database(postgres_server, tmp_path):
     assert list(trials["status"]) == ["finished", "finished"]
     for trial in trials["id"]:
         assert list(frames.epochs[frames.epochs["trial_id"] == trial]["epoch"]) == list(range(1, 13))
+
+
+@pytest.mark.slow
+def test_two_users_search_at_once_in_one_database_while_a_third_reads(postgres_server, tmp_path):
+    """Two roles of a group that owns the tables; a role outside of it is told so, and changes nothing."""
+    admin = sa.create_engine(postgres_server.url, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        for statement in ("CREATE ROLE team", "CREATE ROLE ann LOGIN IN ROLE team", "CREATE ROLE bob LOGIN IN ROLE team",
+                          "CREATE ROLE eve LOGIN", "CREATE DATABASE shared OWNER team"):  # fmt: skip
+            connection.execute(sa.text(statement))
+    admin.dispose()
+
+    def url_of(user, role="&options=-c%20role%3Dteam"):
+        return f"postgresql+psycopg://{user}@/shared?host={postgres_server.folder}{role}"
+
+    runs = []
+    for user in ("ann", "bob"):
+        (tmp_path / user).mkdir()
+        (tmp_path / user / "tiny.py").write_text(EXPERIMENT.replace('"epochs": 2', '"epochs": 6'))
+        command = [sys.executable, "-m", "search.run", "tiny.py", "--no-dashboard", "--storage", url_of(user)]
+        runs.append(
+            subprocess.Popen(command, cwd=tmp_path / user, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        )
+    seen, most = set(), 0
+    with Store.open(url_of("ann")):
+        pass  # the tables are there, whichever of the two is first
+    try:
+        while any(run.poll() is None for run in runs):
+            frames = load(url_of("ann"))
+            assert len(frames.epochs) >= most, "what a reader has seen is never taken back"
+            most = len(frames.epochs)
+            seen.update(zip(frames.trials["id"], frames.trials["status"], strict=True))
+        outputs = [run.communicate(timeout=60) for run in runs]
+    finally:
+        for run in runs:
+            run.kill()
+    assert [run.returncode for run in runs] == [0, 0], outputs
+    frames = load(url_of("bob"))
+    assert sorted(frames.searches["id"]) == ["tiny-1", "tiny-2"]
+    assert list(frames.searches["status"]) == ["ended", "ended"]
+    assert list(frames.trials["status"]) == ["finished"] * 4
+    for trial in frames.trials["id"]:
+        assert list(frames.epochs[frames.epochs["trial_id"] == trial]["epoch"]) == list(range(1, 7))
+        assert (trial, "running") in seen, "readers saw it while it trained"
+    with pytest.raises(InputError, match=r"cannot be opened .*permission denied"):
+        Store.open(url_of("eve", role=""))

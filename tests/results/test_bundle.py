@@ -1,0 +1,242 @@
+"""`python -m results.bundle`: a trial as one file, and what such a file may not do to the store that takes it in."""
+
+import hashlib
+import json
+import sys
+import zipfile
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from results import bundle
+from results.errors import InputError
+from results.frames import load
+from results.rows import EpochRow
+from results.store import Store
+from results.table import variants
+from results.unbundled import open_bundle
+
+sys.path.insert(0, str(Path(__file__).parent))
+from recorded import new_store, search, trial
+
+
+@pytest.fixture
+def packed(tmp_path):
+    """A bundle of a trial that was stopped, with a folder, code from outside and numbers that want all their bits."""
+    kind = tmp_path / "own_kind.py"
+    kind.write_text("raise SystemExit('loaded')\n")
+    with new_store(tmp_path) as store:
+        name = search(store, rungs=(1,), variants=[str(kind)])
+        of = trial(store, name, [1 / 3, 0.1 + 0.2], status="stopped", ffn="fff")
+        folder = tmp_path / name / "001-fff"
+        folder.mkdir(parents=True)
+        (folder / "selected.pt").write_bytes(b"weights" * 1000)
+        np.savez_compressed(folder / "predictions.npz", val=np.zeros(5, dtype=np.uint8))
+        store.update_trial(
+            of, provenance={"folder": str(folder), "git_commit": "c" * 40, "variant_source": "x = 'é'\n"}
+        )
+        store.update_search(name, provenance={"diff": "+ line"}, notes="a note")
+        url = store.url
+    path = tmp_path / "one.zip"
+    done = CliRunner().invoke(bundle.app, [of, "--storage", url, "-o", str(path)])
+    assert done.exit_code == 0, done.exception
+    return path
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    """A store in a folder of its own."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    with new_store(folder) as store:
+        yield store
+
+
+def changed(path, change):
+    """A copy of a bundle whose files a function changes; the checksums of its manifest are made right again."""
+    with zipfile.ZipFile(path) as file:
+        content = {name: file.read(name) for name in file.namelist()}
+    content = change(content) or content
+    head = json.loads(content["bundle.json"])
+    for name, data in content.items():
+        if name != "bundle.json":
+            head["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    head["files"] = {name: said for name, said in head["files"].items() if name in content}
+    target = path.with_name("changed.zip")
+    with zipfile.ZipFile(target, "w") as file:
+        for name, data in {**content, "bundle.json": json.dumps(head).encode()}.items():
+            file.writestr(name, data)
+    return target
+
+
+def test_a_bundle_has_all_of_the_trial_and_opens_as_it_was(packed, fresh, tmp_path):
+    with zipfile.ZipFile(packed) as file:
+        assert set(file.namelist()) == {
+            "bundle.json", "README.md", "search.json", "trial.json", "curve.csv", "decisions.csv", "selected.pt",
+            "predictions.npz", "code/changes.diff", "code/variant.py", "code/variants/own_kind.py",
+        }  # fmt: skip
+    found = open_bundle(packed, fresh)
+    with Store.open(f"sqlite:///{tmp_path}/arbor.db") as store:
+        old, old_curve, (old_decision,) = store.trial("toy-1.1"), store.epochs("toy-1.1"), store.decisions("toy-1")
+    new = fresh.trial(found.trial)
+    own = ("id", "search_id", "created", "provenance")
+    assert {k: v for k, v in asdict(new).items() if k not in own} == {
+        k: v for k, v in asdict(old).items() if k not in own
+    }
+    assert fresh.epochs(new.id) == old_curve
+    (decision,) = fresh.decisions(new.search_id)
+    assert asdict(decision) == {**asdict(old_decision), "trial_id": new.id}
+    folder = Path(new.provenance["folder"])
+    assert folder.parent == Path(fresh.url.removeprefix("sqlite:///")).parent / new.search_id
+    assert (folder / "selected.pt").read_bytes() == b"weights" * 1000
+    assert new.provenance["bundle"]["trial"] == "toy-1.1"
+    assert "imported" in fresh.search(new.search_id).tags
+    assert len(variants(load(fresh.url), new.search_id).rows) == 1
+
+
+def test_a_bundle_is_taken_in_once(packed, fresh):
+    first = open_bundle(packed, fresh)
+    again = open_bundle(packed, fresh)
+    assert (first.was_there, again.was_there, again.trial) == (False, True, first.trial)
+    assert len(fresh.searches()) == 1
+
+
+def test_code_of_a_bundle_is_loaded_by_nobody_unless_it_is_trusted(packed, fresh, tmp_path):
+    found = open_bundle(packed, fresh)
+    assert found.untrusted == ["code/variants/own_kind.py"]
+    assert fresh.search(found.trial.rpartition(".")[0]).settings["variants"] == []
+    folder = tmp_path / "trusting"
+    folder.mkdir()
+    with new_store(folder) as store:
+        trusted = open_bundle(packed, store, trust_code=True)
+        (path,) = store.search(trusted.trial.rpartition(".")[0]).settings["variants"]
+    assert trusted.untrusted == []
+    assert Path(path).read_text() == "raise SystemExit('loaded')\n"
+
+
+def without(name):
+    def change(content):
+        del content[name]
+
+    return change
+
+
+def with_file(name, data=b"x"):
+    return lambda content: {**content, name: data}
+
+
+def of_trial(**columns):
+    def change(content):
+        content["trial.json"] = json.dumps({**json.loads(content["trial.json"]), **columns}).encode()
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        with_file("../outside.txt"),
+        with_file("/tmp/outside.txt"),
+        with_file("code/variants/../../../outside.py"),
+        with_file("code\\outside.py"),
+        with_file("more.txt"),
+        with_file("code/variants/large.py", b" " * 1_000_001),
+        without("curve.csv"),
+        without("trial.json"),
+        with_file("trial.json", b"[]"),
+        with_file("trial.json", b'{"val_acc": NaN}'),
+        with_file("trial.json", b"[" * 100_000),
+        with_file("curve.csv", b"epoch\n1\n"),
+        with_file("decisions.csv", b"\xff\xfe"),
+        of_trial(status="running"),
+        of_trial(val_acc="high"),
+        of_trial(parameters=1.5),
+        of_trial(config={"ffn": ["a", "list"]}),
+        of_trial(ended="yesterday"),
+        of_trial(parameters=2**70),
+        of_trial(config={"ffn": "mlp", "seed": "first"}),
+        with_file("search.json", b'{"settings": {"lr": 1e999}}'),
+    ],
+)
+def test_a_bundle_that_was_tampered_with_is_refused_in_one_sentence_and_leaves_nothing(packed, fresh, change):
+    target = changed(packed, change)
+    place = Path(fresh.url.removeprefix("sqlite:///")).parent
+    before = sorted(place.rglob("*"))
+    with pytest.raises(InputError, match=r"^The (bundle|file) .*; ask for it again\.$"):
+        open_bundle(target, fresh)
+    assert fresh.searches() == []
+    assert sorted(place.rglob("*")) == before
+    assert not Path("/tmp/outside.txt").exists()
+
+
+def test_a_changed_byte_is_found_by_its_checksum(packed, fresh, tmp_path):
+    with zipfile.ZipFile(packed) as file:
+        content = {name: file.read(name) for name in file.namelist()}
+    target = tmp_path / "byte.zip"
+    with zipfile.ZipFile(target, "w") as file:
+        for name, data in content.items():
+            file.writestr(name, b"Weights" + data[7:] if name == "selected.pt" else data)
+    with pytest.raises(InputError, match=r"selected\.pt does not have its checksum"):
+        open_bundle(target, fresh)
+
+
+def test_foreign_files_and_newer_bundles_are_refused_in_one_sentence(packed, fresh, tmp_path):
+    def newer(content):
+        content["bundle.json"] = content["bundle.json"].replace(b'"version": 1', b'"version": 2')
+
+    text = tmp_path / "text.zip"
+    text.write_text("no zip")
+    other = tmp_path / "other.zip"
+    with zipfile.ZipFile(other, "w") as file:
+        file.writestr("a.txt", "a")
+    cut = tmp_path / "cut.zip"
+    cut.write_bytes(packed.read_bytes()[:1500])
+    for path, sentence in (
+        (text, "is damaged or not a bundle"),
+        (other, "is no bundle, or part of one"),
+        (cut, "is no bundle, or part of one|is damaged or not a bundle"),
+        (changed(packed, newer), "has version 2, and this Arbor reads version 1"),
+        (tmp_path / "none.zip", "There is no file"),
+        (tmp_path, "A bundle is a file"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            open_bundle(path, fresh)
+    assert fresh.searches() == []
+
+
+def test_what_cannot_be_bundled_is_refused_in_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with new_store(tmp_path) as store:
+        name = search(store)
+        trial(store, name, [0.5])
+        store.commit_report(trial(store, name, [], status="running"), _epoch(), None)
+        url = store.url
+    Path("toy-1.1.zip").write_text("mine")
+    for arguments, sentence in (
+        (["toy-1.1"], "There is a file toy-1.1.zip already"),
+        (["toy-1.2"], "needs a trial that has ended, but toy-1.2 is running"),
+        (["toy-1.3"], "Unknown trial 'toy-1.3'"),
+        (["toy-1.1", "-o", "no/such.zip"], "The folder no does not exist"),
+        ([], "Give either a trial to bundle, or a file"),
+        (["toy-1.1", "--open", "x.zip"], "Give either a trial to bundle, or a file"),
+    ):
+        found = CliRunner().invoke(bundle.app, [*arguments, "--storage", url])
+        assert isinstance(found.exception, InputError), found.output
+        assert str(found.exception).startswith(sentence) or sentence in str(found.exception)
+    assert Path("toy-1.1.zip").read_text() == "mine"
+
+
+def _epoch():
+    return EpochRow(
+        epoch=1,
+        train_loss=1.0,
+        val_loss=1.0,
+        val_acc=0.5,
+        lr=1e-3,
+        train_seconds=1.0,
+        val_seconds=0.1,
+        images_per_second=1.0,
+    )
