@@ -8,7 +8,7 @@ what the tutorial trained. Four kinds of fenced blocks are examples:
 - `{ .console .varies }`: the same where luck of the training decides what is printed: a new run needs to share
   most of the words, not every line.
 - `{ .console .long }`: left out by the quick run, as training takes its time; nothing quick may need it.
-- `python title="NAME"`: a file of that name.
+- any `title="NAME"`: a file of that name.
 - `python` without a title: a script, run with this interpreter. A `text` block right below it is what it prints.
 
 `tests/docs/test_sessions.py` runs them again and compares, numbers aside (`differences`).
@@ -102,7 +102,7 @@ def examples(page: str) -> Iterator[Example]:
         example = Example(page, info, found["body"], found.start("body"), found.end("body"))
         printed = kind == "text" and end_of_script >= 0 and not text[end_of_script : found.start()].strip()
         end_of_script = found.end() if kind == "python" and example.title is None else -1
-        if kind in ("console", "python") or printed:
+        if kind in ("console", "python") or example.title is not None or printed:
             yield example
 
 
@@ -120,6 +120,8 @@ class Session:
         own = {name: value for name, value in os.environ.items() if name != "ARBOR_DATA"}
         self.environment = {**own, "PYTHONPATH": str(ROOT), "PATH": path, **plain}
         self.environment.update({"OMP_NUM_THREADS": "1", **(environment or {})})
+        self.shown = {value: f"${name}" for name, value in (environment or {}).items()}
+        self.shown |= {str(folder): "/home/you/arbor", str(ROOT): "/home/you/arbor"}
 
     def run(self, command: list[str], expected: int, what: str) -> str:
         """What a command printed. Raises RuntimeError where it ends with another code than expected."""
@@ -137,8 +139,8 @@ class Session:
         if done.returncode != expected:
             raise RuntimeError(f"{what} ended with {done.returncode}, not {expected}:\n{done.stdout}")
         printed = _ONCE.sub(r"\1...", _ESCAPES.sub("", done.stdout))
-        for secret, shown in ((str(self.folder), "/home/you/arbor"), (str(ROOT), "/home/you/arbor")):
-            printed = printed.replace(secret, shown)
+        for here, shown in self.shown.items():
+            printed = printed.replace(here, shown)
         lines = [line.rstrip() for line in printed.strip("\n").splitlines()]
         while lines and not lines[0]:
             lines.pop(0)
@@ -163,14 +165,14 @@ def run_page(page: str, session: Session, *, long: bool = True) -> list[tuple[Ex
     for example in examples(page):
         if example.long and not long:
             continue
-        if "text" in example.info.split(" ")[0]:
-            ran.append((example, printed))
-        elif "console" in example.info:
+        if "console" in example.info:
             ran.append((example, _console(example, session)))
         elif example.title is not None:
             path = session.folder / example.title
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(example.body, encoding="utf-8")
+        elif example.info == "text":
+            ran.append((example, printed))
         else:
             printed = session.run([sys.executable, "-c", example.body], 0, f"{page}: a script")
     return ran
