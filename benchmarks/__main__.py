@@ -30,6 +30,8 @@ Examples:
   python -m benchmarks kinds optimizers --json -   figures for a machine
 
   python -m benchmarks epoch --set batch_size=512 --epochs 10
+
+`python -m benchmarks.faults --help` is about what kill -9 costs a search.
 """
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.fault_processes import listening, marked, shared_memory
+from benchmarks.fault_processes import left_of, shared_memory
 from results.audited import audit
 from results.rows import EpochRow
 from results.store import ENDED, Store
@@ -88,8 +88,7 @@ def left_on_the_machine(mark: str, memory_before: set[str]) -> tuple[list[str], 
     """Processes, sockets and shared memory that are still there after `GONE_SECONDS`, and how long the last one took."""
     began = time.monotonic()
     while True:
-        left = [f"process left: {process.pid} {process.name()}" for process in marked(mark)]
-        left += [f"socket left: {socket}" for socket in listening(mark)]
+        left = left_of(mark)
         left += [f"shared memory left: {file}" for file in sorted(shared_memory() - memory_before)]
         took = time.monotonic() - began
         if not left or took > GONE_SECONDS:

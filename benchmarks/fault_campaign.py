@@ -205,7 +205,7 @@ class Campaign:
         alive = targets(self._mark, self._driver.process.pid)
         found = alive.get(target, []) or (alive.get("trial worker", []) if target == "gang worker" else [])
         if target in ("trial worker", "gang worker"):
-            found = self._expendable(found, search_id)
+            found = self._expendable(found, search_id, in_gang="gang worker" in alive)
         if not found:
             return False
         victim = self._chance.choice(found)
@@ -227,7 +227,9 @@ class Campaign:
             self._driver.process.wait()
         return True
 
-    def _expendable(self, workers: list[psutil.Process], search_id: str | None) -> list[psutil.Process]:
+    def _expendable(
+        self, workers: list[psutil.Process], search_id: str | None, *, in_gang: bool
+    ) -> list[psutil.Process]:
         """Workers of trials that Ray will start again: a trial whose worker dies too often fails, and rightly so."""
         if search_id is None:
             return []
@@ -236,7 +238,7 @@ class Campaign:
         trained = {trainer_of(Path(row.provenance["folder"])): row.id for row in running}
         by_pid = {worker.pid: worker for worker in workers}
         known = {pid: name for pid, name in trained.items() if pid in by_pid}
-        if not known:  # gang workers: any may be of any trial
+        if in_gang or not known:  # any worker may be of any trial
             names = [row.id for row in running]
             if not names or any(self._worker_kills[name] >= RETRIES for name in names):
                 return []

@@ -89,14 +89,18 @@ def trainer_of(trial_folder: Path) -> int | None:
     return int(number) if number.isdecimal() else None
 
 
-def listening(mark: str) -> list[str]:
-    """The sockets on which marked processes listen."""
-    return [
-        f"{process.name()} on {connection.laddr.ip}:{connection.laddr.port}"
-        for process in marked(mark)
-        for connection in process.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    ]
+def left_of(mark: str) -> list[str]:
+    """The marked processes that live, and the sockets on which they listen, a line each."""
+    found = []
+    for process in marked(mark):
+        with contextlib.suppress(psutil.Error):  # gone in the meantime
+            found.append(f"process left: {process.pid} {process.name()}")
+            found += [
+                f"socket left: {process.name()} on {connection.laddr.ip}:{connection.laddr.port}"
+                for connection in process.net_connections("inet")
+                if connection.status == psutil.CONN_LISTEN
+            ]
+    return found
 
 
 def shared_memory() -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from typing import NoReturn, cast
 
 import typer
 
@@ -14,6 +15,8 @@ DEFAULT_STORAGE = "sqlite:///runs/arbor.db"
 """Where every command keeps and finds results, unless told otherwise."""
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 
+_MISUSE = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
+"""What typer raises for an option that does not exist, a word where a number should be, an argument that is missing."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG}
 
@@ -25,10 +28,12 @@ def run(app: typer.Typer, prog: str) -> None:
     Anything else that is raised is a bug of ours and keeps its traceback.
     """
     try:
-        app(prog_name=prog)
+        code = app(prog_name=prog, standalone_mode=False)
+    except _MISUSE as error:
+        _end(f"{error.format_message().rstrip('.')}; see {prog} --help.", EXIT_BAD_INPUT)
     except (InputError, DatabaseGoneError) as error:
         _end(str(error), EXIT_BAD_INPUT)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):  # Abort: Ctrl-C or Ctrl-D where a question was asked
         _end("Interrupted.", EXIT_INTERRUPTED)
     except OSError as error:
         place = f" ({error.filename})" if error.filename else ""
@@ -37,9 +42,10 @@ def run(app: typer.Typer, prog: str) -> None:
         if error.errno in _UNUSABLE and error.filename:
             _end(f"The place {error.filename} cannot be used ({error.strerror}); name another one.", EXIT_BAD_INPUT)
         raise
+    sys.exit(code)  # of typer.Exit; none where the command returned
 
 
-def _end(message: str, code: int) -> None:
+def _end(message: str, code: int) -> NoReturn:
     said = plain(message)  # it may quote what somebody else wrote into the store
     print(f"Error: {said}" if code == EXIT_BAD_INPUT else said, file=sys.stderr)
     sys.exit(code)

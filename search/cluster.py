@@ -2,6 +2,8 @@
 
 Ray itself takes half a minute to give up on a dead address or a wrong token, and joins a cluster that asks for no token
 without a word. So its control service is asked here by plain gRPC first, which answers or refuses in milliseconds.
+
+    python -m search.cluster 10.0.0.1:6379             its nodes, or why it cannot be joined
 """
 
 from __future__ import annotations
@@ -15,11 +17,14 @@ from importlib import import_module
 from importlib.metadata import version
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import psutil
+import typer
 
+from results.cli import run
 from results.errors import InputError
+from results.text import plain
 
 LIMIT_SECONDS = 10.0
 """So long a cluster may take to answer one question."""
@@ -247,3 +252,24 @@ class Control:
             )
             credentials = [] if self._token is None else [("authorization", f"Bearer {self._token}")]
             return call(request, timeout=LIMIT_SECONDS, metadata=credentials)
+
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    address: Annotated[str, typer.Argument(help="host:port of its head, or auto.")] = "auto",
+    nodes: Annotated[int | None, typer.Option(help="Exit with 1 where it has fewer nodes than these.")] = None,
+) -> None:
+    """The nodes of a running Ray cluster, or why a search could not join it."""
+    found = look_at(address)
+    for node in found.nodes:
+        here = "  (this machine)" if node == found.here else ""
+        typer.echo(plain(f"{node.address}  {node.cpus} CPUs  {node.gpus} GPUs  {node.name}{here}"))
+    if nodes is not None and len(found.nodes) < nodes:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    run(app, "python -m search.cluster")

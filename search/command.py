@@ -53,6 +53,7 @@ from search.tuning import in_numbers
 from search.warm_start import warm_started
 from search.watchdog import TIMES, Watchdog
 from trainer.dataset import read_header
+from trainer.lease import SupersededError
 from trainer.resolve import discover_variants
 
 DEFAULT_EXPERIMENT = "quickstart"
@@ -367,6 +368,8 @@ def _train(
                 on_ray=on_ray,
                 send_code=send_code,
             )
+    except SupersededError as error:
+        raise InputError(f"{error} What was reported is in the store, and its trials go on there.") from error
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

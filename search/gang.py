@@ -65,15 +65,12 @@ class RankWorker:
         host = LOOPBACK if nodes == 1 else self._host
         return open_rendezvous(host)
 
-    def join(self, rank: int, size: int, address: str, nodes: int, shipped: Shipped | None) -> int:
-        """Take a place among the ranks; the process's id."""
-        import os
-
+    def join(self, rank: int, size: int, address: str, nodes: int, shipped: Shipped | None) -> None:
+        """Take a place among the ranks."""
         from trainer.ranks import LOOPBACK, World
 
         own_host = LOOPBACK if nodes == 1 else self._host
         self._worker = TrialWorker(World(rank=rank, size=size, address=address, own_host=own_host), shipped)
-        return os.getpid()
 
     def step(self, flat: dict[str, Any], work: dict[str, Any]) -> dict[str, Any]:
         """As `TrialWorker.step`."""
@@ -107,7 +104,7 @@ class Gang:
         ]
         try:
             address = self._all([self._ranks[0].address.remote(nodes)])[0]
-            self.pids: list[int] = self._all(
+            self._all(
                 [actor.join.remote(rank, self._size, address, nodes, shipped) for rank, actor in enumerate(self._ranks)]
             )
         except BaseException:

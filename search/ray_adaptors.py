@@ -65,7 +65,9 @@ class TrialActor(tune.Trainable):
         result = self._worker.step(self._flat, self._work)
         if "out_of_memory" in result:  # the next step begins anew; the driver, which may stop the trial, counts alike
             config = TrialConfig.from_flat(self._flat)
-            self._work["accumulation"] = finer(config.batch_size, config.accumulation, result["out_of_memory"])
+            self._work["accumulation"] = finer(
+                config.batch_size // self._work["workers"], config.accumulation, result["out_of_memory"]
+            )
         return result
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -161,7 +163,8 @@ class SessionScheduler(FIFOScheduler):
             if "failed" in result:
                 self._session.fail(own, result["failed"])
                 return TrialScheduler.STOP
-            if "superseded" in result:  # by a worker of another driver: what it knows is in the store
+            if "superseded" in result:
+                self._session.superseded(own, trial.config[WORK]["attempt"])
                 return TrialScheduler.STOP
             if "out_of_memory" in result:
                 more = self._session.run_out_of_memory(own, result["out_of_memory"])

@@ -12,6 +12,7 @@ import math
 import os
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -22,7 +23,9 @@ import psutil
 from search.session import Session
 
 WATCHED = ("raylet", "gcs_server")
-LOOK_SECONDS = 0.5
+LOOK_SECONDS, LIST_SECONDS = 0.5, 5.0
+START_SECONDS = 120.0
+"""Ray has its processes by then; one that was joined never has any here."""
 RESTARTS = 3
 """How often Ray is started again while no trial reports in between."""
 COUNT = "ARBOR_RAY_RESTARTS"
@@ -57,13 +60,17 @@ class RayWatch:
     def _run(self) -> None:
         driver = psutil.Process()
         watched: dict[int, tuple[str, psutil.Process]] = {}
+        began = listed = time.monotonic()
         while not self._over.wait(LOOK_SECONDS):
-            for process in driver.children(recursive=True):
-                self._family[process.pid] = process
-            for process in driver.children():
-                with suppress(psutil.Error):
-                    if (name := process.name()) in WATCHED:
-                        watched.setdefault(process.pid, (name, process))
+            now = time.monotonic()
+            starting = len(watched) < len(WATCHED) and now - began < START_SECONDS
+            if starting or now - listed > LIST_SECONDS:  # not more often: it reads all of /proc
+                listed = now
+                self._family.update({process.pid: process for process in driver.children(recursive=True)})
+                for process in driver.children():
+                    with suppress(psutil.Error):
+                        if (name := process.name()) in WATCHED:
+                            watched.setdefault(process.pid, (name, process))
             dead = [name for name, process in watched.values() if not lives(process)]
             if dead and not self._over.is_set():
                 self._start_again(dead[0])
@@ -72,13 +79,15 @@ class RayWatch:
         """This process becomes the next driver, or ends; returns only where it is ending anyway."""
         session = self._session
         before = int(os.environ.get(COUNT, "0")) if _epochs(session) == self._epochs else 0
+        with suppress(psutil.Error):
+            self._family.update({process.pid: process for process in psutil.Process().children(recursive=True)})
         for process in self._family.values():  # all that Ray had started, its agents too
             with suppress(psutil.Error):
                 process.kill()
         psutil.wait_procs(self._family.values(), timeout=5)
         if self._over.is_set():  # Ctrl-C came, or SIGTERM: the main thread is on its way out
             return
-        resume = ["-m", "search.run", "--resume", session.search_id, "--storage", session.store.url]
+        resume = resume_arguments(session, self._options)
         if before >= RESTARTS:
             sys.stdout.flush()
             print(
@@ -93,12 +102,17 @@ class RayWatch:
         sys.stdout.flush()
         sys.stderr.flush()
         os.environ[COUNT] = str(before + 1)
-        left = session.seconds_left
-        if left < math.inf:
-            resume += ["--time-budget", f"{max(left, 1):.0f}s"]
-        if session.gpu_hours_left < math.inf:
-            resume += ["--gpu-hours", f"{max(session.gpu_hours_left, 1e-6):.6f}"]
-        os.execv(sys.executable, [sys.executable, *resume, *self._options])
+        os.execv(sys.executable, [sys.executable, *resume])
+
+
+def resume_arguments(session: Session, options: Sequence[str]) -> list[str]:
+    """Python's arguments that go on with a search in the same way, with what is left of its budgets."""
+    arguments = ["-m", "search.run", "--resume", session.search_id, "--storage", session.store.url]
+    if session.seconds_left < math.inf:
+        arguments += ["--time-budget", f"{max(session.seconds_left, 1):.0f}s"]
+    if session.gpu_hours_left < math.inf:
+        arguments += ["--gpu-hours", f"{max(session.gpu_hours_left, 1e-6):.6f}"]
+    return [*arguments, *options]
 
 
 def lives(process: psutil.Process) -> bool:

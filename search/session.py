@@ -31,6 +31,7 @@ from search.verdict import NOT_JUDGED, Entrant, Verdict
 from trainer import checkpoint
 from trainer.config import Flat, TrialConfig
 from trainer.dataset import Header
+from trainer.lease import SupersededError
 from trainer.memory import finer
 from trainer.report import Report
 from trainer.resolve import resolve
@@ -365,7 +366,8 @@ class Session:
             return None
         batch = row.config["batch_size"]
         full = f"the GPU's memory was full with micro-batches of {batch // accumulation}"
-        more = finer(batch, row.config["accumulation"], accumulation)
+        workers = max(1, int(self._gpus))  # each has its part of the batch, on a GPU of its own
+        more = finer(batch // workers, row.config["accumulation"], accumulation)
         if more is None:
             self.fail(
                 trial_id,
@@ -376,6 +378,16 @@ class Session:
         self._update(trial_id, provenance=with_loss(row.provenance, loss))
         self.on_note(f"{trial_id}: {loss.in_words}; it goes on with {more} of {batch // more} images a step.")
         return more
+
+    def superseded(self, trial_id: str, attempt: int) -> None:
+        """A worker of ours has found that its trial has ended, or that a later worker trains it.
+
+        Raises:
+            SupersededError: that one is not ours: another driver has taken the search up, so it is no longer ours to end.
+        """
+        row = self.trials[trial_id]
+        if row.status not in (*ENDED, "paused") and attempt >= row.provenance.get("attempt", 0):
+            raise SupersededError(f"Another process drives {self.search_id} by now.")
 
     def release(self, trial_id: str) -> None:
         """The trial holds no worker and no GPU any more, though it may go on later (time is up, Ctrl-C)."""

@@ -8,11 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
 from results.cli import run
 from results.store import Store
+from search import catalog
+from search.prepare import check_new, prepare_new
+from search.resources import plan_resources
+from search.session import Session
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TINY = ["data=digits", "patch=16", "dim=16", "depth=1", "heads=1", "batch_size=128", "epochs=1"]
@@ -30,6 +35,36 @@ MATCHES = {
     "no_size": 'grid=[{}], match=Match(measure="neurons_used", target={"ffn": "csc"})',
 }
 """Experiments with a match that cannot be."""
+
+
+SHIFTED = """\
+from search.experiment import Experiment
+
+
+def {name}():
+    \"\"\"?\"\"\"
+    return Experiment(base={base}, space=space, trials=3, threads=1, sampler="random", scheduler="none")
+
+
+def space(scope):
+    return {{"ffn": "mlp", "ffn.mlp.hidden": {hidden}}}
+"""
+"""A search of one width."""
+
+
+def begun(folder: Path, name: str) -> str:
+    """A search that has one trial, as a driver that was killed leaves it; its id."""
+    base = {"data": "digits", "patch": 16, "dim": 16, "depth": 1, "heads": 1, "batch_size": 128, "epochs": 4}
+    file = folder / f"{name}.py"
+    file.write_text(SHIFTED.format(name=name, base=base, hidden='scope.int("ffn.mlp.hidden", 8, 16)'))
+    resources = plan_resources(concurrency=1, cpus_per_trial=1, gpus_per_trial=0, threads=1)
+    new = check_new(str(file), catalog.load(str(file)), resources)
+    with Store.open(f"sqlite:///{folder}/runs/arbor.db") as store:
+        prepared = prepare_new(store, new, notes="", tags=(), variants=())
+        session = Session(store, prepared.search_id, new.experiment, folder=prepared.folder, header=new.header,
+                          concurrency=1, gpus_per_trial=0, startup_trials=new.startup_trials)  # fmt: skip
+        session.next_trial()
+        return prepared.search_id
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +104,15 @@ def recorded(tmp_path_factory, digits):
         (folder / "damaged" / name).mkdir(parents=True)
         (folder / "damaged" / name / "1.png").write_text("not an image")
     (folder / "plain").mkdir()
+    searches = [begun(folder, name) for name in ("shifted", "vanished", "driven", "kept")]
+    shifted = folder / "shifted.py"
+    shifted.write_text(shifted.read_text().replace("8, 16", "100, 200"))
+    (folder / "vanished.py").unlink()
+    with Store.open(f"sqlite:///{folder}/runs/arbor.db") as store:
+        for search_id in searches:
+            store.update_search(search_id, status="interrupted")
+        first = {"driver_pid": 1, "driver_started": psutil.Process(1).create_time()}  # lives as long as the machine
+        store.update_search("driven-1", status="running", provenance={**store.search("driven-1").provenance, **first})
     (folder / "bad.zip").write_text("not a zip")
     return folder
 
@@ -126,6 +170,62 @@ CASES = [
     ("search.run", "--resume quickstart-9", "Unknown search 'quickstart-9'"),
     ("search.run", "quickstart --resume single-1", "Give an experiment or --resume, not both"),
     ("search.run", "--resume single-1", "was not made by search.run"),
+    (
+        "search.run",
+        "--resume shifted-1",
+        "The space of 'shifted' has changed since trial 1 was sampled (ffn.mlp.hidden)",
+    ),
+    ("search.run", "--resume vanished-1", "There is no experiment file"),
+    (
+        "search.run",
+        "--resume driven-1",
+        "Search driven-1 is being driven by process 1 on this host; stop that one first",
+    ),
+    ("search.run", "--resume kept-1 --epochs 9", "so --epochs cannot change; start a new search"),
+    ("search.run", "--resume kept-1 --sampler tpe", "so --sampler cannot change"),
+    ("search.run", "--resume kept-1 --grace 2", "so --grace cannot change"),
+    ("search.run", "--resume kept-1 --seed 4", "so --seed cannot change"),
+    ("search.run", "--resume kept-1 --set lr=1", "so --set cannot change"),
+    ("search.run", "--resume kept-1 --trials 0", '"trials" must be at least 1, but got 0'),
+    ("search.run", "--resume kept-1 --seeds 2", "a search, which gives each variant one seed"),
+    ("search.run", "--resume kept-1 --preview", "--preview is of a new search, so it does not go with --resume kept-1"),
+    ("search.run", "--resume kept-1 --concurrency -1", '"--concurrency" must be at least 1, but got -1'),
+    ("search.run", "--confirm kept-1", "kept-1 has no trial that ran to its end"),
+    ("search.run", "--confirm kept-1 --top 0", '"--top" must be at least 1, but got 0'),
+    ("search.run", "--confirm single-1", "was not made by search.run"),
+    ("search.run", "--confirm kept-1 --trials 4", "so --trials does not go with it"),
+    ("search.run", "--top 3", "--top says how many variants --confirm SEARCH trains"),
+    ("search.run", "--epochs -3", '"epochs" must be at least 1, but got -3'),
+    ("search.run", "--grace -1", '"grace" must be at least 1, but got -1'),
+    ("search.run", "--time-budget -5m", '"--time-budget" must be a time such as'),
+    ("search.run", "--time-budget 0", '"--time-budget" must be a time such as'),
+    ("search.run", "--gpu-hours 1", "--gpu-hours needs trials on a GPU"),
+    ("search.run", "--gpu-hours -1", '"--gpu-hours" must be above 0, but got -1'),
+    ("search.run", "--gpus-per-trial -1", '"--gpus-per-trial" must be at least 0, but got -1'),
+    ("search.run", "--gpus-per-trial nan", '"--gpus-per-trial" must be at least 0, but got nan'),
+    ("search.run", "--seeds 0", '"--seeds" must give 1 to 1000 different seeds'),
+    ("search.run", "baseline --seeds 3,3", '"--seeds" must give 1 to 1000 different seeds'),
+    ("search.run", "--tune-lr", "which samples learning rates where its space says so; --tune-lr is for a comparison"),
+    ("search.run", "fff_depth --lr-factors 1", '"--lr-factors" must be two or more different numbers above 0'),
+    ("search.run", "--warm-start kept-1", "of the 0 finished trials of kept-1"),
+    ("search.control", "kept-1 stop", "kept-1 is interrupted, so there is nothing to stop"),
+    ("search.control", "kept-1 resume", "kept-1 has no driver that could resume it; start one with"),
+    ("search.control", "kept-1.1 resume", "kept-1.1 is running, not paused, so there is nothing to resume"),
+    ("search.importance", "nothing-1", "Unknown search"),
+    ("search.importance", "kept-1", "Importances need"),
+    ("search.simulate", "kept-1", "A what-if needs at least"),
+    ("search.simulate", "kept-1 --concurrency 0", '"--concurrency" must be at least 1, but got 0'),
+    ("results.compare", "kept-1.1 kept-9.1", "Unknown trial 'kept-9.1'; did you mean 'kept-1.1'?"),
+    ("results.show", "single-1 --markdown - --csv -", "One table at most can be printed, but got --csv and --markdown"),
+    ("results.show", "single-1 --parquet -", "--parquet must name a file, but got -"),
+    ("benchmarks", "epch", "Unknown benchmark 'epch'"),
+    ("benchmarks", "epoch --epochs 0", '"--epochs" must be at least 1, but got 0'),
+    ("benchmarks", "epoch --set dim=-1", "dim"),
+    ("benchmarks.faults", "--kills 0", '"--kills" must be at least 1, but got 0'),
+    ("benchmarks.faults", "--concurrency 0", '"--concurrency" must be at least 1, but got 0'),
+    ("benchmarks.faults", "--keep plain", '"--keep" must be a new folder, but plain exists'),
+    ("benchmarks.inference", "--tokens 0", '"--tokens" must be numbers from 1 to'),
+    ("benchmarks.inference", "--seconds 0", '"--seconds" must be above 0'),
     ("search.run", "--warm-start quickstart-9", "Unknown search 'quickstart-9'"),
     ("search.run", "--warm-start single-1", "single-1 was not trained on digits as it is here"),
     ("search.run", "baseline --set data=digits --warm-start single-1", "so --warm-start does not apply"),
@@ -136,7 +236,14 @@ CASES = [
     ("search.control", "single-1.9 stop", "Unknown trial 'single-1.9'; did you mean 'single-1.1'"),
     ("search.control", "quickstart-9 stop", "Unknown search or trial 'quickstart-9'"),
     ("search.control", "quickstart-9 stop --storage sqlite:///none.db", "There is no database at"),
-    ("search.control", "single-1", None),
+    ("search.control", "single-1", "Missing argument"),
+    ("search.run", "--address 127.0.0.1", '"--address" must be host:port or auto, as in 10.0.0.1:6379'),
+    ("search.run", "--address 127.0.0.1:1", "No Ray cluster answers at 127.0.0.1:1 (unavailable)"),
+    ("search.run", "--resume single-1 --address 127.0.0.1:1", "was not made by search.run"),
+    ("search.run", "--preview --address auto", "--preview measures this machine, so it does not go with --address"),
+    ("search.run", "--checkpoints s3://bucket/runs", "got the URL 's3://bucket/runs'; mount the object store"),
+    ("search.run", "--checkpoints no/such", '"--checkpoints" must be a folder that exists'),
+    ("search.cluster", "10.0.0.1", '"--address" must be host:port or auto'),
     ("search.run", "--show nothing", "Unknown experiment 'nothing'"),
     ("search.run", "--variants no/such", "does not exist"),
     ("search.run", "--storage nonsense", "must be an SQLAlchemy URL"),
@@ -144,8 +251,8 @@ CASES = [
     ("search.run", "--storage sqlite:///foreign.db", "belongs to another program"),
     ("search.run", "--storage sqlite:///old.db", "must have a schema version from 1 to"),
     ("search.run", "--storage sqlite:///text.db", "is not an SQLite database"),
-    ("search.run", "--trials many", None),
-    ("search.run", "--no-such-option", None),
+    ("search.run", "--trials many", "Invalid value for '--trials'"),
+    ("search.run", "--no-such-option", "No such option: --no-such-option; see python -m search.run --help."),
     ("trainer.run", "lrr=1", "Unknown key 'lrr'; did you mean 'lr'"),
     ("trainer.run", "epochs=1.5", "epochs"),
     ("trainer.run", "lr=inf", "lr"),
@@ -166,7 +273,7 @@ CASES = [
     ("trainer.evaluate", "other_shape.pt", "another shape than the model"),
     ("trainer.evaluate", "no.pt", "There is no checkpoint file"),
     ("trainer.evaluate", "runs/", "There is no checkpoint file"),
-    ("trainer.evaluate", "single-1.1 --split all", None),
+    ("trainer.evaluate", "single-1.1 --split all", "--split"),
     (
         "trainer.evaluate",
         "single-1.1 --execution soft",
@@ -243,12 +350,17 @@ CASES = [
 ]
 
 
+ENTRIES = {"trainer.dataset": "trainer.dataset_command", "benchmarks": "benchmarks.__main__"}
+"""The module that has a command's app, where it is not the one that `python -m` names."""
+
+
 @pytest.mark.parametrize(("module", "arguments", "sentence"), CASES, ids=[f"{m} {a}" for m, a, _ in CASES])
 def test_bad_input_gets_one_sentence_and_exit_2(recorded, capfd, monkeypatch, module, arguments, sentence):
     monkeypatch.chdir(recorded)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
     monkeypatch.setattr(sys, "argv", [module, *arguments.split()])
     before = content(recorded)
-    entry = importlib.import_module("trainer.dataset_command" if module == "trainer.dataset" else module)
+    entry = importlib.import_module(ENTRIES.get(module, module))
     with pytest.raises(SystemExit) as ended:
         entry.main() if module in ("trainer.dataset", "arch_space.show") and not hasattr(entry, "app") else run(
             entry.app, f"python -m {module}"
@@ -256,10 +368,9 @@ def test_bad_input_gets_one_sentence_and_exit_2(recorded, capfd, monkeypatch, mo
     output = capfd.readouterr()
     assert ended.value.code == 2, output.err
     assert "Traceback" not in output.err
-    if sentence is not None:
-        assert output.err.startswith("Error: ")
-        assert sentence in output.err
-        assert output.err.count("\n") == 1, "one line"
+    assert output.err.startswith("Error: ")
+    assert sentence in output.err
+    assert output.err.count("\n") == 1, "one line"
     assert content(recorded) == before, "nothing recorded was lost or added"
     assert "ray" not in sys.modules or not sys.modules["ray"].is_initialized()
 

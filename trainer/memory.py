@@ -25,6 +25,7 @@ def is_out_of_memory(error: Exception) -> bool:
 def finer(batch_size: int, asked: int, accumulation: int) -> int | None:
     """Micro-batches to try after `accumulation` were too few: the next number, at least double, that divides the batch.
 
+    `batch_size` is one worker's, where a trial has several: then each micro-batch has as many images for all of them.
     None where there is none up to `FINEST` times those that were asked for.
     """
     most = min(batch_size, FINEST * asked)

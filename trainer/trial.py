@@ -42,6 +42,7 @@ from trainer.compiled import Compilation, compile_regions, compiles
 from trainer.config import TrialConfig
 from trainer.dataset import Dataset
 from trainer.diagnostics import Diagnostics, tree_diagnostics
+from trainer.draws import seed_draws, set_states, states_of_all
 from trainer.engine import build_engine, set_determinism
 from trainer.evaluation import EVALUATION_BATCH, Evaluation, evaluate
 from trainer.forms import accuracy_by_form, mean_auxiliary_loss
@@ -117,7 +118,7 @@ class Trial:
         self._engine = build_engine(model, self._trained, device, world)
         self._model, self._optimizer = model, torch_optimizer(self._engine)
         self._writer = Writer(device)
-        torch.manual_seed(config.seed + (world.rank << 31))  # dropout draws from here on
+        seed_draws(config.seed, self._ranks)  # dropout draws from here on
 
         self._best_epoch, self._best_acc = 0, -math.inf
         self._lowest_loss, self._lowest_epoch = math.inf, 0
@@ -353,10 +354,7 @@ class Trial:
         wanted = is_best and self.config.select == "best"
         if self._ranks.leaders(self._writer.busy and not wanted and not self.ended):
             return
-        rng = [{"cpu": state} for state in self._ranks.gather(torch.get_rng_state())]
-        if self.device.type == "cuda":
-            for rank, state in enumerate(self._ranks.gather(torch.cuda.get_rng_state(self.device))):
-                rng[rank]["cuda"] = state
+        rng = states_of_all(self._ranks, self.device)
         optimizer = optimizer_state(self._engine, self._ranks)
         if not self._ranks.leads:
             return
@@ -393,14 +391,8 @@ class Trial:
         checkpoint.require_same_trial(content, self.config, path)
         checkpoint.load_weights(self._model, content, path)
         load_optimizer_state(self._engine, content["optimizer"], self._ranks)
-        drawn = [content["rng"], *content.get("rng_of_others", [])]
-        if self.world.rank < len(drawn):
-            rng = drawn[self.world.rank]
-            torch.set_rng_state(rng["cpu"].cpu())
-            if "cuda" in rng and self.device.type == "cuda":
-                torch.cuda.set_rng_state(rng["cuda"].cpu(), self.device)
-        else:  # a worker that was not there before
-            torch.manual_seed(hash((self.config.seed, self.world.rank, content["epoch"])))
+        states = [content["rng"], *content.get("rng_of_others", [])]
+        set_states(states, self.config.seed, content["epoch"], self._ranks, self.device)
         self.history = [Report.from_plain(plain) for plain in content["history"]]
         self._best_epoch, self._best_acc, self._lowest_epoch, self._lowest_loss = content["best"]
         self._seconds_before = content["wall_seconds"]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -35,11 +36,13 @@ class Raylets:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "RAY_AUTH_TOKEN_PATH": str(self.token_file),
             "OMP_NUM_THREADS": "1",
-            # a node is lost after 3 s, not 15
-            "RAY_health_check_period_ms": "500",
-            "RAY_health_check_timeout_ms": "1000",
-            "RAY_health_check_failure_threshold": "2",
+            "ARBOR_DATA": str(self.folder / "data"),
+            # a silent node is lost after 9 s, not 15
+            "RAY_health_check_period_ms": "1000",
+            "RAY_health_check_timeout_ms": "2000",
+            "RAY_health_check_failure_threshold": "3",
         }
+        (self.folder / "data").mkdir()
         self._processes: dict[str, subprocess.Popen] = {}
         self._family: dict[int, psutil.Process] = {}
 
@@ -56,10 +59,8 @@ class Raylets:
         for address in list(self._processes):
             self.family(address)
         for process in self._family.values():
-            try:
+            with suppress(psutil.NoSuchProcess):
                 process.kill()
-            except psutil.NoSuchProcess:
-                continue
         for process in self._processes.values():
             process.wait(30)
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -113,7 +114,8 @@ class Raylets:
     def signal(self, address: str, number: int) -> None:
         """To all processes of a node at once, as when its machine is cut off or comes back."""
         for process in self.family(address):
-            process.send_signal(number)
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
 
     def kill_raylet(self, address: str) -> None:
         """kill -9 of the node's raylet alone."""

@@ -67,7 +67,7 @@ from search.experiment import Experiment
 
 def own() -> Experiment:
     """Is a straight line enough?"""
-    base = {"data": "digits", "epochs": 3, "batch_size": 128, "patch": 16, "dim": 16, "depth": 1, "heads": 1}
+    base = {"data": "digits", "epochs": 40, "batch_size": 128, "patch": 16, "dim": 16, "depth": 1, "heads": 1}
     return Experiment(base=base, grid=[{"ffn": "mlp", "ffn.mlp.hidden": 8}, {"ffn": "straight"}], threads=1)
 '''
 
@@ -257,6 +257,7 @@ def test_a_killed_raylet_costs_no_epoch_and_the_curve_is_that_of_an_undisturbed_
     running.wait_for(rf"{name} .*epoch {epoch + 10}/", limit=60)
     running.ctrl_c()
     assert running.finish() == 130, running.output
+    print(running.output)  # with the times, for `pytest -rP`
     assert "Traceback" not in running.output
     row = require_whole(shared_place, name)
     assert (row.status, row.provenance["attempt"]) == ("interrupted", 3)

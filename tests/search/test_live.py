@@ -63,3 +63,25 @@ def test_a_trial_is_told_by_what_was_sampled_or_differs_and_by_no_default(name, 
 def test_a_rate_that_is_tuned_for_each_variant_is_told():
     comparison = replace(catalog.find("dense_sizes"), tune_lr=(0.5, 1.0))
     assert telling_keys(comparison)[-1] == "lr"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_search_that_starts_says_so_before_anything_is_reported(tmp_path, digits, terminal):
+    experiment = catalog.load("quickstart")
+    said = io.StringIO()
+    console = Console(file=said, force_terminal=terminal, width=140)
+    with Store.open(f"sqlite:///{tmp_path}/arbor.db") as store:
+        session = Session(
+            store, store.create_search("quickstart", "?", {}, {}), experiment, folder=tmp_path,
+            header=read_header("digits"), concurrency=2, gpus_per_trial=0, startup_trials=4,
+        )  # fmt: skip
+        view = LiveView(session, console)
+        with view:
+            assert terminal or "starting Ray and 2 workers" in said.getvalue()
+            if terminal:
+                console.print(view.render())
+                assert "starting Ray and 2 workers" in said.getvalue()
+            view.ray_is_up()
+            if terminal:
+                console.print(view.render())
+            assert "its workers load torch" in said.getvalue()

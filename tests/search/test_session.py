@@ -15,9 +15,11 @@ from results.losses import lost_workers
 from results.rows import EpochRow
 from results.store import Store
 from search.experiment import Experiment
-from search.session import Session
+from search.ray_watch import resume_arguments
+from search.session import RETRIES, Session
 from search.space import suggest_ffn
 from trainer.dataset import read_header
+from trainer.lease import SupersededError
 from trainer.report import Report
 
 EPOCHS = 9
@@ -337,6 +339,38 @@ def test_a_writer_killed_in_the_middle_leaves_no_half_report(tmp_path, header):
             assert all((row.id, rung) in judged for rung in (1, 3) if rung <= row.epochs)
 
 
+def test_a_report_of_an_earlier_attempt_than_the_latest_changes_nothing(store, header, tmp_path):
+    """A worker that was cut off reports after its trial has started again elsewhere, also after a new driver."""
+    name = new_search(store, SEARCH)
+    session = session_of(store, name, SEARCH, header, tmp_path)
+    given = session.next_trial()
+    first = session.attempt(given.trial_id)
+    session.report(given.trial_id, report_of(given.flat, 1), {}, attempt=first)
+    session.lose(given.trial_id, "its node is gone")
+    assert session.next_trial().trial_id == given.trial_id
+    second = session.attempt(given.trial_id)
+    assert (first, second) == (1, 2)
+    assert session.report(given.trial_id, report_of(given.flat, 2, value=0.99), {}, attempt=first) is False
+    assert store.trial(given.trial_id).epochs == 1
+    session.report(given.trial_id, report_of(given.flat, 2), {}, attempt=second)
+    assert store.epochs(given.trial_id)[-1].val_acc == report_of(given.flat, 2).row.val_acc
+
+    session = session_of(store, name, SEARCH, header, tmp_path)
+    assert session.next_trial().trial_id == given.trial_id
+    assert session.attempt(given.trial_id) == 3
+    session.report(given.trial_id, report_of(given.flat, 3), {}, attempt=second)
+    assert store.trial(given.trial_id).epochs == 2
+
+
+def test_a_driver_whose_worker_was_superseded_by_anothers_gives_the_search_up(store, header, tmp_path):
+    session = session_of(store, new_search(store, SEARCH), SEARCH, header, tmp_path)
+    given = session.next_trial()
+    with pytest.raises(SupersededError, match="Another process drives toy-1 by now"):
+        session.superseded(given.trial_id, 1)
+    session.fail(given.trial_id, "stopped in the middle")
+    session.superseded(given.trial_id, 1)  # its files are gone, as they should be
+
+
 def test_losses_of_a_worker_count_over_all_drivers_and_after_the_last_retry_the_trial_has_failed(
     store, header, tmp_path
 ):
@@ -377,3 +411,39 @@ def test_a_trial_out_of_memory_goes_on_in_smaller_parts_under_any_driver_until_t
     assert row.status == "failed"
     assert row.cause.startswith("the GPU's memory was full with micro-batches of 4, and smaller ones were tried")
     assert again.next_trial().trial_id == "toy-1.2"
+
+
+def test_a_trial_whose_worker_died_is_the_next_one_and_fails_when_it_dies_too_often(store, header, tmp_path):
+    search_id = new_search(store, SEARCH)
+    session = session_of(store, search_id, SEARCH, header, tmp_path)
+    notes = []
+    session.on_note = notes.append
+    first = session.next_trial()
+    session.report(first.trial_id, report_of(first.flat, 1), {})
+    for _ in range(RETRIES):
+        session.lose(first.trial_id, "its worker died")
+        again = session.next_trial()
+        assert (again.trial_id, again.flat, again.reported) == (first.trial_id, first.flat, 1)
+    assert [note.rpartition(" (")[0] for note in notes] == [
+        f"{first.trial_id}: its worker died after epoch 1; it starts again from its last checkpoint"
+    ] * 2
+    session.lose(first.trial_id, "its worker died")
+    assert session.trials[first.trial_id].status == "failed"
+    assert session.trials[first.trial_id].cause == "given up after 3 tries: its worker died after epochs 1, 1, 1"
+    assert session.next_trial().number == 2
+
+
+def test_a_search_goes_on_in_a_new_process_with_what_is_left_of_its_budgets(store, header, tmp_path):
+    now = [0.0]
+    session = Session(
+        store, new_search(store, SEARCH), SEARCH, folder=tmp_path, header=header, concurrency=1, gpus_per_trial=0.5,
+        startup_trials=4, time_budget_seconds=600, gpu_hours=1, clock=lambda: now[0],
+    )  # fmt: skip
+    session.next_trial()
+    now[0] = 360.0
+    assert resume_arguments(session, ["--no-dashboard"]) == [
+        "-m", "search.run", "--resume", "toy-1", "--storage", store.url, "--time-budget", "240s",
+        "--gpu-hours", "0.950000", "--no-dashboard",
+    ]  # fmt: skip
+    free = session_of(store, new_search(store, SEARCH), SEARCH, header, tmp_path)
+    assert resume_arguments(free, ["--dashboard"])[2:] == ["--resume", "toy-2", "--storage", store.url, "--dashboard"]

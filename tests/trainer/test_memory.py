@@ -19,6 +19,7 @@ def test_a_batch_is_cut_into_at_least_twice_as_many_equal_parts_up_to_a_limit():
     assert [finer(512, 4, parts) for parts in (4, 8, 16, 32, 64)] == [8, 16, 32, 64, None]
     assert finer(500, 1, 4) == 10, "8 would leave a rest"
     assert finer(7, 1, 1) == 7
+    assert finer(126 // 2, 1, 1) == 3, "of two workers: in 2 parts of 126 each would have 31.5 images"
     assert finer(8, 1, 8) is None, "one image at once is the least"
     assert finer(509, 1, 1) is None, "a prime would need a step of 509 parts"
     assert FINEST == 16

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from results.errors import InputError
 from trainer import checkpoint
-from trainer.resolve import require_workers, resolve
+from trainer.resolve import resolve
 from trainer.trial import Trial
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -87,6 +86,17 @@ def test_two_workers_give_the_curve_of_one(two, tmp_path, changes, tolerance):
     assert "trees" not in got[1][0]["row"]["extra"]  # rank 0 alone measures them
 
 
+def test_auxiliary_losses_and_accuracies_by_form_are_those_of_one_worker(two, tmp_path):
+    kind = {"ffn": "fff_soft", "ffn.fff_soft.depth": 2, "ffn.fff_soft.hardening_weight": 2.0}  # a mean over the tokens
+    flat = {**{key: value for key, value in SMALL.items() if not key.startswith("ffn")}, **kind}
+    expected = alone(flat, tmp_path / "one")
+    got = two.train(flat, tmp_path / "two")
+    assert curve_of_two(got) == [pytest.approx(row, rel=1e-5) for row in curve_alone(expected)]
+    for old, new in zip(expected, got[0], strict=True):
+        for name in ("auxiliary_loss", "val_acc_soft"):
+            assert new["row"]["extra"][name] == pytest.approx(old.row.extra[name], rel=1e-5)
+
+
 @pytest.mark.parametrize(
     "changes", [{}, {"zero_stage": 1}, {"zero_stage": 2, "optimizer": "sgd", "lr": 0.05, "clip_norm": 0.1}]
 )
@@ -120,10 +130,3 @@ def test_the_best_epochs_checkpoint_is_tested_by_all(two, tmp_path):
     got = two.train(flat, tmp_path / "two")
     curve_of_two(got)
     assert got[0][-1]["test_acc"] == got[1][-1]["test_acc"] == pytest.approx(expected[-1].test_acc, abs=0.02)
-
-
-def test_workers_that_do_not_divide_the_micro_batch_are_refused(digits):
-    config = resolve({**SMALL, "batch_size": 126, "accumulation": 2}, on_gpu=False)
-    with pytest.raises(InputError, match=r"must divide by the trial's workers, but got \(batch_size=126"):
-        require_workers(config, 2, digits)
-    require_workers(config, 3, digits)
