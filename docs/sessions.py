@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -49,6 +50,7 @@ PAGES = (
 )
 """Pages with examples, in the order in which they are run. `how-to/postgresql.md` needs a server and has its own test."""
 WIDTH = 100
+PATIENCE_SECONDS = 280
 SHARED_WORDS = 0.8
 """Of a recorded output that varies, the part of the words which another run must print, too."""
 
@@ -125,7 +127,7 @@ class Session:
 
     def run(self, command: list[str], expected: int, what: str) -> str:
         """What a command printed. Raises RuntimeError where it ends with another code than expected."""
-        done = subprocess.run(
+        process = subprocess.Popen(
             command,
             cwd=self.folder,
             env=self.environment,
@@ -133,12 +135,16 @@ class Session:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=280,
-            check=False,
+            start_new_session=True,
         )
-        if done.returncode != expected:
-            raise RuntimeError(f"{what} ended with {done.returncode}, not {expected}:\n{done.stdout}")
-        printed = _ONCE.sub(r"\1...", _ESCAPES.sub("", done.stdout))
+        try:
+            output, _ = process.communicate(timeout=PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # what it started in the background, too
+            raise
+        if process.returncode != expected:
+            raise RuntimeError(f"{what} ended with {process.returncode}, not {expected}:\n{output}")
+        printed = _ONCE.sub(r"\1...", _ESCAPES.sub("", output))
         for here, shown in self.shown.items():
             printed = printed.replace(here, shown)
         lines = [line.rstrip() for line in printed.strip("\n").splitlines()]
