@@ -59,13 +59,17 @@ def _described(program: str, command: Any) -> str:
     usage = " ".join(command.get_usage(context).removeprefix("Usage:").split())
     records = [each.get_help_record(context) for each in command.get_params(context) if each.name != "help"]
     rows = [_row(*record) for record in records if record is not None]
-    table = ["| | |", "| --- | --- |", *rows] if rows else []
+    table = ["| spelled | meaning |", "| --- | --- |", *rows] if rows else []
     return "\n".join([f"```text\n{usage}\n```\n", _help(command.help or ""), "", *table, ""])
 
 
 def _row(spelling: str, meaning: str) -> str:
-    cells = [f"`{spelling}`", " ".join(meaning.split()).replace("_", "\\_").replace("*", "\\*").replace("<", "&lt;")]
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return f"| <code>{_literal(spelling)}</code> | {_literal(' '.join(meaning.split()))} |"
+
+
+def _literal(text: str) -> str:
+    """Text that Markdown leaves as it is, inside a table, too."""
+    return re.sub(r"[&<>|*_`\\\[\]]", lambda found: f"&#{ord(found[0])};", text)
 
 
 def _help(text: str) -> str:

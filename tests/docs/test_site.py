@@ -102,7 +102,10 @@ def test_every_page_is_in_the_navigation_and_every_picture_on_a_page(site: dict[
 def test_every_command_of_the_readme_is_in_the_reference(site: dict[Path, Page]) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     named = set(re.findall(r"python -m ([a-z_]+(?:\.[a-z_]+)*)", readme)) - {"results", "pytest"}
-    anchors = next(page for path, page in site.items() if path.name == "commands.html").anchors
+    page = next(page for path, page in site.items() if path.name == "commands.html")
+    anchors = page.anchors
+    assert "SEARCH|TRIAL <str>" in page.words
+    assert "\\" not in page.words
     assert {"search.run", "results.show", "trainer.replay"} <= named
     assert {name.replace(".", "") for name in named} <= anchors
 
