@@ -5,6 +5,7 @@
 #   make test       set-up, then the tests, without the slow ones and those that need a GPU
 #   make test-slow  set-up, then the slow tests
 #   make check      set-up, then check-format, lint, types and layers (targets of their own), which change nothing
+#   make docs       set-up, then the documentation site, strictly, into site/ (open site/index.html)
 #   make format     set-up, then formats the code and mends what the linter can mend
 #   make setup      set-up alone: .venv with the versions of constraints.txt; done once, then skipped
 #   make clean      removes caches and build folders; keeps .venv and runs/
@@ -24,7 +25,7 @@ UNFINISHED := $(VENV)/.unfinished
 # A test process for each core, up to 8: each loads torch. ARGS="-n 0" puts all into one, as --pdb needs.
 PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest $(TESTS) -n logical --maxprocesses 8 --dist worksteal
 
-.PHONY: help setup search test test-slow check check-format lint types layers format clean
+.PHONY: help setup search test test-slow check check-format lint types layers format docs clean
 
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
@@ -85,6 +86,10 @@ format: setup
 	$(RUN) -m ruff format
 	$(RUN) -m ruff check --fix
 
+docs: setup
+	$(RUN) docs/generate.py
+	$(VENV)/bin/zensical build --strict
+
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf build dist site .cache *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
