@@ -1,6 +1,7 @@
 """Every door of a running Ray: which sockets a set of processes listens on, and whom they let in."""
 
 import http.client
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import grpc
@@ -74,17 +75,24 @@ def get(door: Door, path: str, token: str | None) -> tuple[int, bytes]:
         connection.close()
 
 
+def kinds_of(doors: list[Door], token: str) -> dict[Door, str]:
+    """`kind_of` each, asked at once: a silent one takes its time."""
+    with ThreadPoolExecutor(16) as pool:
+        return dict(zip(doors, pool.map(lambda door: kind_of(door, token), doors), strict=True))
+
+
 def kind_of(door: Door, token: str) -> str:
-    """How a door treats those without its token: `guarded`, `metrics` (open to all, and says numbers), `link`, or what is
-    wrong.
+    """How a door treats those without its token: `guarded`, `metrics` (open to all, and says numbers), `link`, `silent`, or
+    what is wrong.
 
     Guarded means that the right token is heard, and that a missing and a wrong one are refused; `link`, that it knows
-    nothing but a secret address, as our page that logs in to the dashboard.
+    nothing but a secret address, as our page that logs in to the dashboard; `silent`, that it answers neither gRPC nor HTTP,
+    as the sockets on which a gloo group waits for its other workers.
     """
-    wrong = "0" * 64
+    wrong, heard = "0" * 64, ""
     for method in METHODS:
         heard = ask(door, method, token)
-        if heard == "UNAVAILABLE":
+        if heard in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
             break  # no gRPC
         if heard == "UNIMPLEMENTED":
             continue
@@ -93,6 +101,8 @@ def kind_of(door: Door, token: str) -> str:
             return f"{method}: {heard} with the token, {sorted(refused)} without"
         return "guarded"
     status, content = get(door, "/metrics", None)
+    if heard == "DEADLINE_EXCEEDED" and status == 0:
+        return "silent"
     if status == 200 and content.startswith(b"# HELP"):
         return "metrics"
     refused_http = {status, get(door, "/metrics", wrong)[0]}
