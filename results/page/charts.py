@@ -204,7 +204,10 @@ def _cost(frames: Frames, table: Table, search_id: str, done: pd.DataFrame, colu
         opacity=opacity,
         tooltip=tooltip(trial="trial", keys="variant", said="accuracy", price=COSTS[column]),
     )
-    layers: list[Any] = [bars, points.add_params(picked)]
+    layers: list[Any] = (
+        [bars] if any(row["low"] is not None for row in drawn) else []
+    )  # vega warns of a mark without rows
+    layers.append(points.add_params(picked))
     several = done["protocol"].nunique() > 1
     if not several:
         step = alt.Chart(values(front))
