@@ -94,7 +94,7 @@ def test_auxiliary_losses_and_accuracies_by_form_are_those_of_one_worker(two, tm
     assert curve_of_two(got) == [pytest.approx(row, rel=1e-5) for row in curve_alone(expected)]
     for old, new in zip(expected, got[0], strict=True):
         for name in ("auxiliary_loss", "val_acc_soft"):
-            assert new["row"]["extra"][name] == pytest.approx(old.row.extra[name], rel=1e-5)
+            assert new["row"]["extra"][name] == pytest.approx(old.row.extra[name], rel=1e-4)
 
 
 @pytest.mark.parametrize(
