@@ -1,6 +1,7 @@
 """A gap of Ray Tune 2.60, closed: it must survive a worker that Ray's own memory monitor killed.
 
-Ray says of such an actor `OutOfMemoryError`, which is no `RayActorError`; Tune takes it for a bug of its own and ends the
+Ray says of such an actor `OutOfMemoryError`, which is no `RayActorError`. While an actor is being made Tune takes that well;
+in the middle of a step, by its source (`ActorManager._actor_task_failed`), it takes it for a bug of its own and ends the
 whole search with "Caught unexpected exception". To Tune it shall be what it is, an actor that died.
 """
 
