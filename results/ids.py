@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
-from sqlalchemy.engine import make_url
 
 from results.errors import InputError
+from results.opening import parsed_url
 
 
 def variant_hash(config: Mapping[str, object]) -> str:
@@ -33,8 +33,8 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
 
 
 def runs_folder(url: str) -> Path:
-    """Where run folders go: beside an SQLite database, else `runs/` under the current folder."""
-    parsed = make_url(url)
+    """Where run folders go: beside an SQLite database, else `runs/` under the current folder; InputError: a malformed URL."""
+    parsed = parsed_url(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:":
         return Path(parsed.database).resolve().parent
     return Path("runs").resolve()

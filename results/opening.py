@@ -21,6 +21,16 @@ BUSY_SECONDS = 5
 """How long SQLite itself waits for another process's lock, in silence; `results.patience` goes on from there."""
 
 
+def parsed_url(url: str) -> URL:
+    """A storage in its parts. Raises InputError where it is malformed."""
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):  # ValueError: a port that is no number
+        raise InputError(
+            f"The storage must be an SQLAlchemy URL such as sqlite:///runs/arbor.db, but got {masked(url)!r}."
+        ) from None
+
+
 def open_engine(url: str, *, create: bool) -> Engine:
     """An engine on a database that has our tables.
 
@@ -29,12 +39,7 @@ def open_engine(url: str, *, create: bool) -> Engine:
             version of the schema; an older one that cannot be brought up; with `create=False` also one that does not
             exist.
     """
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):  # ValueError: a port that is no number
-        raise InputError(
-            f"The storage must be an SQLAlchemy URL such as sqlite:///runs/arbor.db, but got {masked(url)!r}."
-        ) from None
+    parsed = parsed_url(url)
     sqlite = parsed.get_backend_name() == "sqlite"
     if sqlite:
         _check_file(parsed, create=create)

@@ -5,9 +5,15 @@ import pytest
 
 from results.errors import InputError
 from results.store import ENDED
+from search.cluster import Cluster, Node
 from search.gang import shape
 from search.resources import available_cpus, plan_resources
 
+TWO = Cluster(
+    address="10.0.0.1:6379",
+    nodes=tuple(Node(id=name, address=f"10.0.0.{name}", name=name, cpus=2, gpus=0) for name in "12"),
+    here=Node(id="1", address="10.0.0.1", name="1", cpus=2, gpus=0),
+)
 GANG = ("--workers-per-trial", "2", "--concurrency", "1")
 
 
@@ -54,7 +60,7 @@ def test_slots_count_all_workers_of_a_trial():
 def test_a_trial_reserves_a_bundle_for_each_of_its_nodes():
     alone = shape(plan(workers_per_trial=2, cpus_per_trial=2.0))
     assert (alone.bundles, alone.strategy, alone.head_bundle_is_empty) == ([{"CPU": 2.0}], "PACK", True)
-    spread = shape(plan(workers_per_trial=2, cpus_per_trial=2.0, nodes_per_trial=2, nodes=2))
+    spread = shape(plan(workers_per_trial=2, cpus_per_trial=2.0, nodes_per_trial=2, cluster=TWO))
     assert (spread.bundles, spread.strategy) == ([{"CPU": 1.0}, {"CPU": 1.0}], "STRICT_SPREAD")
 
 
@@ -66,8 +72,8 @@ def test_a_trial_reserves_a_bundle_for_each_of_its_nodes():
             {"nodes_per_trial": 2},
             r'"--nodes-per-trial" must be from 1 to the machines of this cluster \(1\), but got 2',
         ),
-        ({"nodes_per_trial": 2, "nodes": 2}, 'workers of a trial must divide by "--nodes-per-trial"'),
-        ({"nodes_per_trial": 2, "nodes": 2, "workers_per_trial": 3}, r"\(workers=3, --nodes-per-trial 2\)"),
+        ({"nodes_per_trial": 2, "cluster": TWO}, 'workers of a trial must divide by "--nodes-per-trial"'),
+        ({"nodes_per_trial": 2, "cluster": TWO, "workers_per_trial": 3}, r"\(workers=3, --nodes-per-trial 2\)"),
     ],
 )
 def test_a_gang_that_cannot_be_is_refused_in_a_sentence(wish, sentence):

@@ -80,6 +80,7 @@ def test_a_database_of_the_version_without_the_table_gets_it_when_a_search_opens
     engine = sa.create_engine(storage)
     with engine.begin() as connection:
         connection.execute(sa.text("DROP TABLE measurements"))
+        connection.execute(sa.text("ALTER TABLE trials DROP COLUMN latency_seconds"))
         connection.execute(sa.text("UPDATE arbor_meta SET value = '1'"))
     with Store.open(storage) as store:
         assert store.measurement("a") is None

@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from test_session import COMPARISON, history, new_search, report_of, run, session_of
 
+ONE_CORE = plan_resources(concurrency=1, cpus_per_trial=1.0, gpus_per_trial=0.0, threads=1)
 FACTORS = (0.5, 1.0, 2.0, 4.0)
 TUNED = replace(COMPARISON, tune_lr=FACTORS, base={**COMPARISON.base, "lr": 1e-3})
 FFF = {"ffn": "fff", "ffn.fff.depth": 2, "lr": 4e-3}
@@ -221,7 +222,7 @@ def test_what_cannot_be_tuned_is_refused_before_anything_runs(header):
     with pytest.raises(InputError, match="belongs to a"):
         Experiment(base=COMPARISON.base, space=lambda scope: {}, tune_lr=FACTORS)
     with pytest.raises(InputError, match='"lr" must be above 0 and at most 100'):
-        check_trials(replace(TUNED, base={**TUNED.base, "lr": 50.0}), 4, header, on_gpu=False)
+        check_trials(replace(TUNED, base={**TUNED.base, "lr": 50.0}), 4, header, ONE_CORE)
 
 
 def test_an_untuned_comparison_has_no_tuning_trials(store, header, tmp_path):

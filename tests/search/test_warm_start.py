@@ -19,6 +19,7 @@ from test_session import COMPARISON, SEARCH, history, report_of, run, session_of
 
 from trainer.dataset import read_header
 
+ONE_CORE = plan_resources(concurrency=1, cpus_per_trial=1.0, gpus_per_trial=0.0, threads=1)
 EARLIER = replace(SEARCH, name="earlier", sampler="random", scheduler="none", trials=8, search_seed=5)
 
 
@@ -167,4 +168,4 @@ def test_a_space_that_no_longer_holds_what_is_known_is_refused(store, begin, war
     run(make)
     told, _ = warm(SEARCH, earlier)
     with pytest.raises(InputError, match=r"has changed since it was warm-started: earlier-1\.1 is no point of it"):
-        check_trials(replace(told, space=four), 4, header, on_gpu=False)
+        check_trials(replace(told, space=four), 4, header, ONE_CORE)
