@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
-
 from results.errors import InputError
 from results.opening import parsed_url
 
@@ -33,7 +32,7 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
 
 
 def runs_folder(url: str) -> Path:
-    """Where run folders go: beside an SQLite database, else `runs/` under the current folder; InputError: a malformed URL."""
+    """Where run folders go: beside an SQLite database, else `runs/` here. Raises InputError: a malformed URL."""
     parsed = parsed_url(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:":
         return Path(parsed.database).resolve().parent
