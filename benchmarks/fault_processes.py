@@ -17,8 +17,8 @@ MARK = "ARBOR_FAULTS_MARK"
 TARGETS = ("driver", "raylet", "gcs_server", "trial worker", "gang worker")
 """What is killed. Ray's agents, monitors and idle workers belong to the search, too, but hold nothing of it."""
 _RAYS_OWN = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
-_TRIALS = ("ray::TrialActor", "ray::ResourceTrainable")
-"""Ray's names of the actor that trains a trial: at rest, and in a call by Tune."""
+_GANGS = "ray::RankWorker"
+"""Ray's name of a rank. The actor that trains a trial, or holds its ranks, has the trial's own name in an epoch."""
 
 
 class Driver:
@@ -69,7 +69,7 @@ def target_of(process: psutil.Process, driver: int) -> str | None:
     title = command[0] if command else ""
     if not title.startswith("ray::") or title.startswith(_RAYS_OWN):
         return None
-    return "trial worker" if title.startswith(_TRIALS) else "gang worker"
+    return "gang worker" if title.startswith(_GANGS) else "trial worker"
 
 
 def targets(mark: str, driver: int) -> dict[str, list[psutil.Process]]:

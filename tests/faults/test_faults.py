@@ -157,8 +157,9 @@ def test_files_that_stay_are_found(tmp_path):
 
 @pytest.mark.parametrize(
     ("title", "target"),
-    [("ray::TrialActor", "trial worker"), ("ray::ResourceTrainable.train", "trial worker"), ("ray::Rank", "gang worker"),
-     ("ray::IDLE", None), ("ray::DashboardAgent", None), ("python", None)],
+    [("ray::TrialActor", "trial worker"), ("ray::ResourceTrainable.train", "trial worker"),
+     ("ray::tiny-1.3-fff-depth=2", "trial worker"), ("ray::RankWorker.step", "gang worker"), ("ray::IDLE", None),
+     ("ray::DashboardAgent", None), ("python", None)],
 )  # fmt: skip
 def test_a_process_is_told_by_what_it_is(title, target):
     child = subprocess.Popen(["bash", "-c", f"exec -a {title} sleep 60"])

@@ -105,7 +105,7 @@ def test_twelve_gangs_in_a_row_one_with_a_killed_rank_leave_a_clean_audit_and_no
     place.wait_until_gone(60)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_search_goes_on_with_another_number_of_workers(place):
     search = place.start("search.run", "pairs.py", *GANG, "--epochs", "15")
     search.wait_for(r"pairs-1\.1 .*epoch 2/15")
