@@ -22,15 +22,18 @@ LOCK = "owner.lock"
 _SOCKET_PATH_LIMIT = 107
 """Bytes of a unix socket's path on Linux."""
 _BELOW = len(f"/{PREFIX}12345678/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
-_UNLOCKED_SECONDS = 60.0
+_UNLOCKED_SECONDS = 5.0
 """A folder that has been without a lock for so long is not one that is just being made."""
+_REMOVE_SECONDS = 5.0
+"""How long Ray's last processes may go on writing into a folder that is being removed."""
 
 
 @contextmanager
 def ray_folder() -> Iterator[Path]:
-    """The folder, while this process uses it; those of dead drivers are removed first.
+    """The folder, while this process uses it; those of dead drivers are removed before and after.
 
-    After an exception it stays, since Ray's logs may say why; the next search on this machine removes it.
+    After, too, since Ray's agents outlive a killed driver by minutes and may make a removed folder again. After an
+    exception it stays, since Ray's logs may say why; the next search on this machine removes it.
     """
     remove_abandoned()
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_base()))  # for this user alone
@@ -42,6 +45,7 @@ def ray_folder() -> Iterator[Path]:
         _remove(folder)
         raise
     finally:
+        remove_abandoned()
         if lock is not None:
             lock.close()
 
@@ -83,4 +87,8 @@ def _locked(path: Path) -> IO[bytes] | None:
 
 def _remove(folder: Path) -> None:
     """Ray's agents may still write for a moment, or for minutes after a kill: what they add then is removed later."""
+    end = time.monotonic() + _REMOVE_SECONDS
     shutil.rmtree(folder, ignore_errors=True)
+    while folder.exists() and time.monotonic() < end:
+        time.sleep(0.1)
+        shutil.rmtree(folder, ignore_errors=True)
