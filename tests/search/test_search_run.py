@@ -250,11 +250,12 @@ def test_a_search_listens_on_loopback_alone(running):
 
 
 @pytest.mark.slow
-def test_every_door_of_a_search_asks_for_the_token_but_for_three_that_say_numbers(running):
+def test_every_door_of_a_search_asks_for_the_token_but_for_at_most_three_that_say_numbers(running):
     kinds = kinds_of(doors_of(running.note_family()), read_token())
     assert {"gcs_server", "raylet"} <= {door.process for door in kinds}
     assert set(kinds.values()) == {"guarded", "metrics", "link", "silent"}, kinds
-    assert sum(kind == "metrics" for kind in kinds.values()) == 3
+    # two of the three have the same number for every Ray of a host: the first one has them
+    assert 1 <= sum(kind == "metrics" for kind in kinds.values()) <= 3
     assert {door.address for door, kind in kinds.items() if kind in ("link", "silent")} == {"127.0.0.1"}
 
 
