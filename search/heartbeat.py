@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import os
 import platform
-import threading
 from contextlib import suppress
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Self
 
 import psutil
 from sqlalchemy.exc import DBAPIError
@@ -20,29 +17,19 @@ from sqlalchemy.exc import DBAPIError
 from results.errors import InputError
 from results.rows import SearchRow
 from results.store import Store
+from search.background_thread import BackgroundThread
 
 BEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
 """So long after its last heartbeat a driver on another host counts as gone."""
 
 
-class Heartbeat:
+class Heartbeat(BackgroundThread):
     """Writes a search's heartbeat while the context lasts; a beat that cannot be written is left out, the next one comes."""
 
     def __init__(self, store: Store, search_id: str, seconds: float = BEAT_SECONDS) -> None:
+        super().__init__("heartbeat")
         self._store, self._search_id, self._seconds = store, search_id, seconds
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join()
 
     def _run(self) -> None:
         while True:

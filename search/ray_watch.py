@@ -11,15 +11,13 @@ from __future__ import annotations
 import math
 import os
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from types import TracebackType
-from typing import Self
 
 import psutil
 
+from search.background_thread import BackgroundThread
 from search.session import Session
 
 WATCHED = ("raylet", "gcs_server")
@@ -33,7 +31,7 @@ COUNT = "ARBOR_RAY_RESTARTS"
 _EXIT_CODE = 2
 
 
-class RayWatch:
+class RayWatch(BackgroundThread):
     """Watches the Ray that this process starts while the context lasts; one that it joined has no processes here.
 
     Args:
@@ -41,21 +39,10 @@ class RayWatch:
     """
 
     def __init__(self, session: Session, *, options: Sequence[str]) -> None:
+        super().__init__("ray-watch")
         self._session, self._options = session, options
         self._epochs = _epochs(session)
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="ray-watch", daemon=True)
         self._family: dict[int, psutil.Process] = {}
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join()
 
     def _run(self) -> None:
         driver = psutil.Process()

@@ -507,7 +507,7 @@ class Session:
 
 def _given_up(losses: Sequence[Loss]) -> str:
     """The cause of a trial that lost its worker once too often."""
-    return f"given up after {len(losses)} tries: {causes(losses)}" if losses else "the trial's worker process died"
+    return f"given up after {len(losses)} tries: {causes(losses)}"
 
 
 def _turn(row: TrialRow) -> tuple[bool, int]:
