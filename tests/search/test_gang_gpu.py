@@ -1,13 +1,19 @@
 """Trials over two GPUs, through NCCL. With `-s`, the figures that belong into the log are printed."""
 
+import statistics
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 import torch
 
 from results.store import ENDED
+
+sys.path.insert(0, str(Path(__file__).parent))
+from gangs import ENDS, ended, first_epoch, started
 
 pytestmark = [
     pytest.mark.gpu,
@@ -90,3 +96,34 @@ def test_twelve_trials_over_two_gpus_one_with_a_killed_rank_leave_both_cards_as_
     wait_for_memory(before)
     print(f"memory of both cards free {time.monotonic() - began:.1f} s after the search's end")
     place.wait_until_gone(60)
+
+
+def test_each_gang_that_is_stopped_lost_or_orphaned_frees_both_cards(tmp_path, digits):
+    import ray
+    from ray.util import remove_placement_group
+
+    from search.gang import shape
+    from search.resources import plan_resources
+
+    before = memory_used()
+    resources = plan_resources(concurrency=1, cpus_per_trial=2.0, gpus_per_trial=2.0, threads=1, workers_per_trial=2)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        seconds = {how: [] for how in ENDS}
+        for turn, how in enumerate(ENDS * 2):
+            group = shape(resources).to_placement_group()
+            trainable = started(tmp_path / str(turn), digits, group, gpus=2.0)
+            first_epoch(trainable)
+            during = memory_used()
+            assert all(now > was + SLACK_BYTES for now, was in zip(during, before, strict=True))
+            began = time.monotonic()
+            ended(trainable, how, victim=turn % 2)
+            wait_for_memory(before)
+            seconds[how].append(time.monotonic() - began)
+            ray.kill(trainable)
+            remove_placement_group(group)
+        print("\nseconds from the decision to the memory of both cards free: "
+              + ", ".join(f"{how} {statistics.median(each):.2f} (at most {max(each):.2f})" for how, each in seconds.items())
+              )  # fmt: skip
+    finally:
+        ray.shutdown()

@@ -1,12 +1,16 @@
 """Gangs one after another, for as long as a leak needs to be seen. With `-s`, the figures that belong into the log."""
 
 import json
-import re
 import statistics
+import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from gangs import ENDS, ended, first_epoch, raylets, started, titled
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
@@ -14,54 +18,10 @@ COLD = 9
 """Gangs that are started anew and killed."""
 TOLERATED_MB = 64
 """A process may have grown by so much in fifty trials of other shapes than before."""
-FLAT = {
-    "data": "digits", "patch": 16, "dim": 16, "depth": 1, "heads": 1, "batch_size": 128, "epochs": 1000, "ffn": "mlp",
-}  # fmt: skip
 
 
 def descriptors(process):
     return process.num_fds()
-
-
-def titled(processes, start):
-    found = []
-    for process in processes:
-        try:
-            if " ".join(process.cmdline()).startswith(start):
-                found.append(process)
-        except psutil.Error:  # gone meanwhile
-            continue
-    return found
-
-
-def raylets(processes):
-    return [process for process in processes if process.name() == "raylet"]
-
-
-def started(folder, digits, group, nodes):
-    """The Trainable as Tune starts it: without resources of its own, in the trial's placement group."""
-    import ray
-    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
-
-    from search.ray_adaptors import WORK, TrialActor
-
-    work = {"trial": "x-1.1", "folder": str(folder), "data": str(digits.path), "gpus": 0.0, "cpus": 2.0, "threads": 1,
-            "variants": [], "reported": 0, "attempt": 1, "accumulation": 1, "hparams": {}, "workers": 2,
-            "nodes": nodes}  # fmt: skip
-    place = PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)
-    return ray.remote(TrialActor).options(num_cpus=0, scheduling_strategy=place).remote({**FLAT, WORK: work})
-
-
-def until_it_raises(trainable, epoch):
-    """Epoch after epoch; the text of the error that ends them."""
-    import ray
-
-    while True:
-        try:
-            ray.get(epoch)
-        except ray.exceptions.RayTaskError as error:
-            return str(error)
-        epoch = trainable.train.remote()
 
 
 def test_a_hundred_gangs_in_a_row_use_no_more_processes_descriptors_and_memory_than_fifty(place):
@@ -108,30 +68,14 @@ def test_each_gang_that_is_stopped_lost_or_orphaned_leaves_nothing(tmp_path, dig
     resources = plan_resources(concurrency=1, cpus_per_trial=2.0, gpus_per_trial=0.0, threads=1, workers_per_trial=2)
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
-        seconds = {"stopped": [], "lost": [], "orphaned": []}
+        seconds = {how: [] for how in ENDS}
         counts = []
         for turn in range(COLD):
             group = shape(resources).to_placement_group()
-            trainable = started(tmp_path / str(turn), digits, group, nodes=1)
-            assert json.loads(ray.get(trainable.train.remote())["report"])["row"]["epoch"] == 1
-            mine = psutil.Process().children(recursive=True)
-            workers = titled(mine, "ray::RankWorker")
-            assert len(workers) == 2
-            how = ("stopped", "lost", "orphaned")[turn % 3]
-            began = time.monotonic()
-            if how == "stopped":
-                ray.get(trainable.stop.remote())
-            elif how == "lost":
-                epoch = trainable.train.remote()
-                began = time.monotonic()
-                workers[turn // 3 % 2].kill()
-                error = until_it_raises(trainable, epoch)
-                assert re.search(r"WorkerLostError: the process of rank \d died, of the trial's 2 workers", error)
-            else:
-                ray.kill(trainable)
-            _, alive = psutil.wait_procs(workers, timeout=60)
-            seconds[how].append(time.monotonic() - began)
-            assert not alive
+            trainable = started(tmp_path / str(turn), digits, group)
+            first_epoch(trainable)
+            how = ENDS[turn % 3]
+            seconds[how].append(ended(trainable, how, victim=turn // 3 % 2))
             ray.kill(trainable)
             remove_placement_group(group)
             mine = psutil.Process().children(recursive=True)
