@@ -70,8 +70,8 @@ def phase_seconds(config: TrialConfig, batch: Batch, device: torch.device) -> di
             seconds[name] += span.elapsed_us() / 1e6 / STEPS
         return seconds
     for event in events:
-        if event.device_type.name != "CUDA" or event.name in PHASES:
-            continue
+        if event.device_type.name != "CUDA" or event.name in PHASES or event.name.startswith("Optimizer."):
+            continue  # spans of `record_function`, ours and torch.optim's, are listed among the kernels that they hold
         phase = next((name for name, span in spans if span.start <= event.time_range.start <= span.end), None)
         if phase is not None:
             took = event.time_range.elapsed_us() / 1e6 / STEPS
