@@ -27,7 +27,7 @@ def _attend(packed, log_temperature, mixed, HEADS: tl.constexpr, N: tl.constexpr
     first = packed + image * (N + 1) * row + head * WIDTH
     tile = (patch[:, None] + 1) * row + column[None, :]
     query, key, value = first, first + HEADS * WIDTH, first + 2 * HEADS * WIDTH
-    temperature = tl.exp(tl.load(log_temperature))
+    temperature = tl.exp(tl.load(log_temperature).to(tl.float32))
 
     q, k, v = tl.load(query + tile), tl.load(key + tile), tl.load(value + tile)
     q_class, k_class, v_class = (
@@ -65,7 +65,7 @@ def _attend_backward(  # type: ignore[no-untyped-def]
     offset = image * (N + 1) * row + head * WIDTH
     tile = (patch[:, None] + 1) * row + column[None, :]
     query, key, value = packed + offset, packed + offset + HEADS * WIDTH, packed + offset + 2 * HEADS * WIDTH
-    temperature = tl.exp(tl.load(log_temperature))
+    temperature = tl.exp(tl.load(log_temperature).to(tl.float32))
 
     q, k, v = tl.load(query + tile), tl.load(key + tile), tl.load(value + tile)
     kind = q.dtype
