@@ -70,7 +70,7 @@ def phase_seconds(config: TrialConfig, batch: Batch, device: torch.device) -> di
             seconds[name] += span.elapsed_us() / 1e6 / STEPS
         return seconds
     for event in events:
-        if event.device_type.name != "CUDA" or event.name in PHASES or event.name.startswith("Optimizer."):
+        if event.device_type.name != "CUDA" or event.is_user_annotation:
             continue  # spans of `record_function`, ours and torch.optim's, are listed among the kernels that they hold
         phase = next((name for name, span in spans if span.start <= event.time_range.start <= span.end), None)
         if phase is not None:

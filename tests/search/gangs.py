@@ -1,4 +1,4 @@
-"""A Trainable of two workers by itself, as Tune runs it: started in its placement group, and ended in one of three ways."""
+"""The processes of a gang; and a Trainable of two workers as Tune runs it: started in its group, ended in three ways."""
 
 import json
 import re
@@ -6,6 +6,14 @@ import time
 
 import psutil
 
+from search.cluster import Cluster, Node
+
+TWO = Cluster(
+    address="10.0.0.1:6379",
+    nodes=tuple(Node(id=name, address=f"10.0.0.{name}", name=name, cpus=2, gpus=0) for name in "12"),
+    here=Node(id="1", address="10.0.0.1", name="1", cpus=2, gpus=0),
+)
+"""A cluster of two nodes, to plan for; nothing runs there."""
 FLAT = {
     "data": "digits", "patch": 16, "dim": 16, "depth": 1, "heads": 1, "batch_size": 128, "epochs": 1000, "ffn": "mlp",
 }  # fmt: skip
@@ -13,11 +21,12 @@ ENDS = ("stopped", "lost", "orphaned")
 """Tune stops the trial, the process of a rank dies, or Tune kills the Trainable itself."""
 
 
-def titled(processes, start):
+def ranks(processes):
+    """Those that are the process of a rank, by their title."""
     found = []
     for process in processes:
         try:
-            if " ".join(process.cmdline()).startswith(start):
+            if " ".join(process.cmdline()).startswith("ray::RankWorker"):
                 found.append(process)
         except psutil.Error:  # gone meanwhile
             continue
@@ -62,7 +71,7 @@ def ended(trainable, how, victim):
     """
     import ray
 
-    workers = titled(psutil.Process().children(recursive=True), "ray::RankWorker")
+    workers = ranks(psutil.Process().children(recursive=True))
     assert len(workers) == 2
     began = time.monotonic()
     if how == "stopped":

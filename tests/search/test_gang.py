@@ -1,19 +1,18 @@
 """Searches whose trials have two workers each, on the cores of this machine."""
 
-import psutil
+import sys
+from pathlib import Path
+
 import pytest
 
 from results.errors import InputError
 from results.store import ENDED
-from search.cluster import Cluster, Node
 from search.gang import shape
 from search.resources import available_cpus, plan_resources
 
-TWO = Cluster(
-    address="10.0.0.1:6379",
-    nodes=tuple(Node(id=name, address=f"10.0.0.{name}", name=name, cpus=2, gpus=0) for name in "12"),
-    here=Node(id="1", address="10.0.0.1", name="1", cpus=2, gpus=0),
-)
+sys.path.insert(0, str(Path(__file__).parent))
+from gangs import TWO, ranks
+
 GANG = ("--workers-per-trial", "2", "--concurrency", "1")
 
 
@@ -21,18 +20,6 @@ def plan(**wishes):
     return plan_resources(
         **{"concurrency": None, "cpus_per_trial": None, "gpus_per_trial": 0.0, "threads": None, **wishes}
     )
-
-
-def ranks(place):
-    """The processes of all ranks that live."""
-    return [process for process in place.left() if title(process).startswith("ray::RankWorker")]
-
-
-def title(process):
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
 
 
 def require_whole(place, search_id, trials):
@@ -85,7 +72,7 @@ def test_a_gang_that_cannot_be_is_refused_in_a_sentence(wish, sentence):
 def test_twelve_gangs_in_a_row_one_with_a_killed_rank_leave_a_clean_audit_and_nothing_else(place):
     search = place.start("search.run", "tiny.py", *GANG, "--trials", "12", "--epochs", "10", "--set", "dropout=0.0")
     search.wait_for(r"tiny-1\.1 .*epoch 1/10")  # a first trial goes on at every rung
-    first = ranks(place)
+    first = ranks(place.left())
     assert len(first) == 2
     leader = place.worker_of("tiny-1.1").pid
     (victim,) = [process for process in first if process.pid != leader]

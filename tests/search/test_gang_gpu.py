@@ -6,14 +6,13 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 
 from results.store import ENDED
 
 sys.path.insert(0, str(Path(__file__).parent))
-from gangs import ENDS, ended, first_epoch, started
+from gangs import ENDS, ended, first_epoch, ranks, started
 
 pytestmark = [
     pytest.mark.gpu,
@@ -36,17 +35,6 @@ def wait_for_memory(before, limit=60):
     while any(now > was + SLACK_BYTES for now, was in zip(memory_used(), before, strict=True)):
         assert time.monotonic() < deadline, f"memory in use: {memory_used()}, before: {before}"
         time.sleep(0.2)
-
-
-def ranks(place):
-    return [process for process in place.left() if _title(process).startswith("ray::RankWorker")]
-
-
-def _title(process):
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
 
 
 def rows_of(place, search_id):
@@ -84,7 +72,7 @@ def test_twelve_trials_over_two_gpus_one_with_a_killed_rank_leave_both_cards_as_
     search = place.start("search.run", "tiny.py", "--gpus-per-trial", "2", "--trials", "12", "--epochs", "30")
     search.wait_for(r"tiny-1\.1 .*epoch 1/30")  # a first trial goes on at every rung
     leader = place.worker_of("tiny-1.1").pid
-    (victim,) = [process for process in ranks(place) if process.pid != leader]
+    (victim,) = [process for process in ranks(place.left()) if process.pid != leader]
     victim.kill()
     search.wait_for(r"the process of rank 1 died, of the trial's 2 workers after epoch \d+; it starts again")
     assert search.finish() == 0, search.output

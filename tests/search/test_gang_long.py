@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from gangs import ENDS, ended, first_epoch, raylets, started, titled
+from gangs import ENDS, TWO, ended, first_epoch, ranks, raylets, started
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
@@ -32,7 +32,7 @@ def test_a_hundred_gangs_in_a_row_use_no_more_processes_descriptors_and_memory_t
         search.wait_for(rf"tiny-1\.{trial} .*epoch 1/3", limit=1500)
         family = [process for process in search.note_family() if process.is_running()]
         (raylet,) = raylets(family)
-        workers = titled(family, "ray::RankWorker")
+        workers = ranks(family)
         return {
             "processes": len(family), "ranks": len(workers), "driver's descriptors": descriptors(psutil.Process(search.pid)),
             "raylet's descriptors": descriptors(raylet),
@@ -103,7 +103,7 @@ def test_a_gang_over_two_nodes_has_a_worker_on_each(tmp_path, digits):
     from search.resources import plan_resources
 
     resources = plan_resources(concurrency=1, cpus_per_trial=2.0, gpus_per_trial=0.0, threads=1, workers_per_trial=2,
-                               nodes_per_trial=2, nodes=2)  # fmt: skip
+                               nodes_per_trial=2, cluster=TWO)  # fmt: skip
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         cluster.add_node(num_cpus=1)
@@ -113,7 +113,7 @@ def test_a_gang_over_two_nodes_has_a_worker_on_each(tmp_path, digits):
         trainable = started(tmp_path / "trial", digits, group, nodes=2)
         for epoch in (1, 2):
             assert json.loads(ray.get(trainable.train.remote())["report"])["row"]["epoch"] == epoch
-        workers = titled(psutil.Process().children(recursive=True), "ray::RankWorker")
+        workers = ranks(psutil.Process().children(recursive=True))
         assert len(workers) == 2
         assert len({worker.ppid() for worker in workers}) == 2  # of two raylets
         ray.get(trainable.stop.remote())
