@@ -111,4 +111,4 @@ def lives(process: psutil.Process) -> bool:
 
 
 def _epochs(session: Session) -> int:
-    return sum(row.epochs for row in list(session.trials.values()))
+    return session.ended.epochs + sum(row.epochs for row in list(session.unfinished.values()))
