@@ -99,7 +99,7 @@ class LiveView:
         counts = session.ended.statuses + Counter(row.status for row in rows)
         ended = len(session.ended)
         elapsed = time.monotonic() - self._began
-        top = best([*session.ended.best, *rows])
+        top = best([*session.ended.best, *rows], session.scheduler.rungs)
 
         head = Table.grid(padding=(0, 2))
         head.add_row(
