@@ -20,7 +20,7 @@ from trainer.trial import Trial
 
 SPACE = (
     "csc", "dense_rows", "dense_sizes", "fff_depth", "fff_fanout", "flat", "ideas", "level_rates", "matched", "pairs",
-    "rate_screen", "search_all", "soft_vs_hard",
+    "rate_screen", "search_all", "soft_vs_hard", "tree_or_dense",
 )  # fmt: skip
 MOST = 6
 """Variants that are trained; all of a comparison are resolved."""
