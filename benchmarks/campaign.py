@@ -117,7 +117,7 @@ STEPS = {
     "tree-or-dense": Step(
         what="the study of a tree against dense layers",
         seconds=1500,
-        commands=("search.run tree_or_dense --tune-lr --concurrency 2 --no-dashboard",),
+        commands=("search.run tree_or_dense --concurrency 2 --no-dashboard",),
     ),
     "whole-space": Step(
         what="one search over all kinds, its three best confirmed",
