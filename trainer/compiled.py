@@ -77,6 +77,7 @@ class Compilation:
 
     def __init__(self, config: TrialConfig, *, wanted: bool) -> None:
         self._config, self._wanted = config, wanted
+        self.waited = False
         self._key = compilation_key(config) if wanted else ""
         with torch.device("meta"):
             self._regions = range(len(distinct_regions(config.model.build()))) if wanted else range(0)
@@ -86,6 +87,11 @@ class Compilation:
         if not self._wanted:
             return False
         return self._key in _ready_here or (self._many(images_left) and not self._missing("ready"))
+
+    @property
+    def made_at(self) -> float:
+        """When the last of the code for training came to the disk, as `time.time`. Raises FileNotFoundError without it."""
+        return max(note(self._key, region, "ready").stat().st_mtime for region in self._regions)
 
     @property
     def evaluates(self) -> bool:
@@ -110,6 +116,7 @@ class Compilation:
 
     def wait(self, most_seconds: float = 120) -> None:
         """Until nobody is compiling these regions any more, whoever began it."""
+        self.waited = True
         end = time.monotonic() + most_seconds
         while time.monotonic() < end and any(
             note(self._key, region, "claimed").exists() for region in self._missing("evaluates")
