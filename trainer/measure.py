@@ -24,7 +24,7 @@ from results.cli import run
 
 MOST_EPOCHS = 4
 AFFORDABLE = 5
-"""A GPU's first epoch warms it up, so a second one follows unless the first took more than so many times SECONDS."""
+"""A GPU's first epochs warm it up, so another one follows unless they took more than so many times SECONDS."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -65,11 +65,12 @@ def compile_first(flats: list[dict[str, Any]], *, gpu: bool) -> None:
 
     configs = [TrialConfig.from_flat(flat) for flat in flats]
     device = device_of(gpu)
-    compilations = [Compilation(config, wanted=compiles(config, device)) for config in configs]
-    for compilation, config in zip(compilations, configs, strict=True):
-        compilation.start_beside(config.epochs * len(cached_dataset(config.data).train))
-    for compilation in compilations:
-        compilation.wait()
+    compilations = [Compilation(config, config.model.build(), wanted=compiles(config, device)) for config in configs]
+    images = [config.epochs * len(cached_dataset(config.data).train) for config in configs]
+    for compilation, count in zip(compilations, images, strict=True):
+        compilation.start_beside(count)
+    for compilation, count in zip(compilations, images, strict=True):
+        compilation.wait(count)
 
 
 def measure(flat: dict[str, Any], seconds: float, *, gpu: bool, threads: int) -> dict[str, Any]:
@@ -89,29 +90,33 @@ def measure(flat: dict[str, Any], seconds: float, *, gpu: bool, threads: int) ->
         began = time.perf_counter()
         trial = Trial(TrialConfig.from_flat(flat), Path(folder), device=device, threads=threads)
         marks = [time.perf_counter()]
+        warm_up = 1
         try:
-            for _ in trial.reports():
+            for report in trial.reports():
                 marks.append(time.perf_counter())
-                if not _goes_on(len(marks) - 1, marks[-1] - began, seconds, gpu=gpu):
+                warm_up = 2 if report.row.extra.get("compiled") else 1  # the second epoch takes up the code
+                needed = warm_up + 1 if gpu else 1
+                if not _goes_on(len(marks) - 1, marks[-1] - began, seconds, needed):
                     break
             reserved = torch.cuda.max_memory_reserved(device) if gpu else None
         finally:
             trial.close()
     epochs = [after - before for before, after in pairwise(marks)]
-    typical = statistics.median(epochs[1:] or epochs)
+    typical = statistics.median(epochs[warm_up:] or epochs[-1:])
+    warm_up = min(warm_up, len(epochs))
     return {
         "seconds_per_epoch": typical,
-        "start_seconds": max(0.0, marks[1] - began - typical),
+        "start_seconds": max(0.0, marks[warm_up] - began - warm_up * typical),
         "epochs": len(epochs),
         "gpu_memory_bytes": reserved,
         "gpu_total_bytes": torch.cuda.get_device_properties(device).total_memory if gpu else None,
     }
 
 
-def _goes_on(epochs: int, elapsed: float, seconds: float, *, gpu: bool) -> bool:
+def _goes_on(epochs: int, elapsed: float, seconds: float, needed: int) -> bool:
     if epochs >= MOST_EPOCHS:
         return False
-    return elapsed < seconds or (gpu and epochs < 2 and elapsed < AFFORDABLE * seconds)
+    return elapsed < seconds or (epochs < needed and elapsed < AFFORDABLE * seconds)
 
 
 if __name__ == "__main__":
