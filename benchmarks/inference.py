@@ -45,6 +45,7 @@ GRAPHED = 65
 POOL = PATH_TOKENS = 4096
 """Tokens that calls on few of them go through before one comes again; those of which paths are compared."""
 FORMS = ("dense", "conditional")
+EQUAL = ("equal parameters", "equal neurons")
 NOT_JUDGED = "not judged: the threads had"
 PLACE = ("part", "device", "threads", "tokens")
 """What rows that were timed in turn have in common."""
@@ -60,12 +61,22 @@ def of_kinds(changes: Mapping[str, Any], **how: Any) -> Iterator[Row]:
 
 @torch.inference_mode()
 def figures(
-    subject: Subject, *, sizes: Sequence[int] = SIZES, seconds: float = SECONDS, threads: Sequence[int] | None = None
+    subject: Subject,
+    *,
+    sizes: Sequence[int] = SIZES,
+    seconds: float = SECONDS,
+    threads: Sequence[int] | None = None,
+    hidden: Sequence[int] = (),
 ) -> Iterator[Row]:
-    """All rows of one subject: on the CPU with one thread and with all (or `threads`), on the GPU where there is one."""
+    """All rows of one subject: on the CPU with one thread and with all (or `threads`), on the GPU where there is one.
+
+    Args:
+        hidden: widths of further dense layers that are timed in the same turns.
+    """
+    beside = {**equal_layers(subject), **{f"mlp hidden={width}": MLPConfig(hidden=width) for width in hidden}}
     for device in [torch.device("cpu"), *([torch.device("cuda", 0)] if torch.cuda.is_available() else [])]:
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        layers, models = _layers(subject, device, dtype), _models(subject, device, dtype)
+        layers, models = _layers(subject, beside, device, dtype), _models(subject, beside, device, dtype)
         for count in (threads or sorted({1, cores()})) if device.type == "cpu" else (None,):
             with cpu_threads(count or 1):
                 for batches in batches_of(subject, sizes, device, dtype):
@@ -75,10 +86,10 @@ def figures(
                         "threads": count,
                         "tokens": len(batches[0]),
                     }
-                    yield from _rows(subject, where, layers, batches, device, seconds)
+                    yield from _rows(subject, beside, where, layers, batches, device, seconds)
                 images = images_of(subject, device, dtype)
                 where = {"part": "model", "device": device.type, "threads": count, "tokens": subject.config.tokens}
-                yield from _rows(subject, where, models, images, device, seconds)
+                yield from _rows(subject, beside, where, models, images, device, seconds)
         share = differing_paths(subject.module, next(batches_of(subject, (PATH_TOKENS,), device, torch.float32))[0])
         if share is not None:
             yield {
@@ -93,25 +104,29 @@ def equal_layers(subject: Subject) -> dict[str, MLPConfig]:
     """Dense layers of as many parameters, to half a neuron, and of as many neurons as one token uses."""
     dim, ffn = subject.config.dim, subject.config.ffn
     hidden = max(1, round((ffn.parameters(dim) - dim) / (2 * dim + 1)))
-    layers = {"equal parameters": MLPConfig(hidden=hidden)}
+    layers = {EQUAL[0]: MLPConfig(hidden=hidden)}
     if (used := cost(subject.config).neurons_used) is not None:
-        layers["equal neurons"] = MLPConfig(hidden=used // subject.config.feed_forwards)
+        layers[EQUAL[1]] = MLPConfig(hidden=used // subject.config.feed_forwards)
     return layers
 
 
-def _layers(subject: Subject, device: torch.device, dtype: torch.dtype) -> dict[str, Call]:
+def _layers(
+    subject: Subject, beside: Mapping[str, MLPConfig], device: torch.device, dtype: torch.dtype
+) -> dict[str, Call]:
     """The feed-forward alone, in both forms, and the dense layers beside it."""
     module = copy.deepcopy(subject.module).to(device, dtype)
     dim = subject.config.dim
-    equal = {name: config.build(dim, 0.0).eval().to(device, dtype) for name, config in equal_layers(subject).items()}
-    return {**equal, "dense": module.forward, "conditional": module.forward_conditional}  # type: ignore[dict-item]
+    others = {name: config.build(dim, 0.0).eval().to(device, dtype) for name, config in beside.items()}
+    return {**others, "dense": module.forward, "conditional": module.forward_conditional}  # type: ignore[dict-item]
 
 
-def _models(subject: Subject, device: torch.device, dtype: torch.dtype) -> dict[str, Call]:
+def _models(
+    subject: Subject, beside: Mapping[str, MLPConfig], device: torch.device, dtype: torch.dtype
+) -> dict[str, Call]:
     """The same for the whole model."""
-    equal = {name: with_ffn(subject.config, config) for name, config in equal_layers(subject).items()}
+    others = {name: with_ffn(subject.config, config) for name, config in beside.items()}
     forms = {"dense": copy.deepcopy(subject.model), "conditional": conditional(copy.deepcopy(subject.model))}
-    return {name: model.to(device, dtype) for name, model in {**equal, **forms}.items()}
+    return {name: model.to(device, dtype) for name, model in {**others, **forms}.items()}
 
 
 def conditional(model: VitTiny) -> VitTiny:
@@ -144,6 +159,7 @@ def images_of(subject: Subject, device: torch.device, dtype: torch.dtype) -> lis
 
 def _rows(
     subject: Subject,
+    beside: Mapping[str, MLPConfig],
     where: Row,
     calls: Mapping[str, Call],
     inputs: Sequence[Tensor],
@@ -151,12 +167,11 @@ def _rows(
     seconds: float,
 ) -> Iterator[Row]:
     """A row for each call; on a GPU that would wait for launches, the calls once more as recorded graphs."""
-    layers = equal_layers(subject)
     spreads = time_calls(calls, inputs, device, seconds=seconds)
     for name, spread in spreads.items():
         low, high = spread.quartiles
         row = {
-            "what": f"{subject.name}: {name if name in FORMS else f'mlp hidden={layers[name].hidden}, {name}'}",
+            "what": f"{subject.name}: {f'mlp hidden={beside[name].hidden}, {name}' if name in EQUAL else name}",
             "weights": subject.weights if name in FORMS else "start",
             **where,
             "microseconds": 1e6 * spread.median,
@@ -171,7 +186,7 @@ def _rows(
         yield row
     if device.type == "cuda" and where["tokens"] <= GRAPHED and where["device"] != "cuda graph":
         graphs = {name: recorded(call, inputs[0]) for name, call in calls.items()}
-        yield from _rows(subject, {**where, "device": "cuda graph"}, graphs, inputs, device, seconds)
+        yield from _rows(subject, beside, {**where, "device": "cuda graph"}, graphs, inputs, device, seconds)
 
 
 def verdict(spreads: Mapping[str, Spread]) -> str:
@@ -231,6 +246,8 @@ Examples:
   python -m benchmarks.inference --trial fff_vs_dense-1.7        trained weights, and the trial's own validation images
 
   python -m benchmarks.inference ffn=fff --digits 4              weights after 4 epochs on the embedded digits
+
+  python -m benchmarks.inference ffn=fff --hidden 320,384        dense layers of these widths, too: which is as fast?
 """
 
 
@@ -241,11 +258,13 @@ def main(
     digits: Annotated[int | None, typer.Option(help="Train each kind on the digits for so many epochs.")] = None,
     tokens: Annotated[str, typer.Option(help="Tokens of a call.")] = ",".join(map(str, SIZES)),
     seconds: Annotated[float, typer.Option(help="About how long each figure is timed.")] = SECONDS,
+    hidden: Annotated[str, typer.Option(help="Widths of dense layers to time beside them, such as 320,384.")] = "",
     output: Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write JSON; - prints it.")] = None,
     storage: Annotated[str, typer.Option(help="Where the trial is.")] = DEFAULT_STORAGE,
 ) -> None:
     """Print rows as they come."""
-    sizes = _sizes(tokens)
+    sizes = _counts(tokens, "--tokens")
+    widths = _counts(hidden, "--hidden") if hidden else ()
     if not 0 < seconds < 3600:
         raise InputError(f'"--seconds" must be above 0 and below 3600, but got {seconds:g}.')
     console = Console(file=sys.stderr if output == "-" else None, soft_wrap=True, highlight=False)
@@ -253,7 +272,7 @@ def main(
     for subject in _subjects(dict(parse_pairs(keys or [])), trial, digits, storage):
         inputs = "N(0, 1)" if subject.tokens is None else "what its validation images bring to the first block"
         console.print(f"{subject.name}: weights {subject.weights}; tokens {inputs}, every one another.")
-        for row in figures(subject, sizes=sizes, seconds=seconds):
+        for row in figures(subject, sizes=sizes, seconds=seconds, hidden=widths):
             _print(row, rows[-1] if rows else None, console)
             rows.append(row)
             if output not in (None, "-"):
@@ -288,10 +307,10 @@ def _by_kind(changes: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
         yield kind, {key: value for key, value in changes.items() if not key.startswith(tuple(others))}
 
 
-def _sizes(text: str) -> tuple[int, ...]:
+def _counts(text: str, option: str) -> tuple[int, ...]:
     parts = text.split(",")
     if not all(part.strip().isdecimal() and 1 <= int(part) <= 10**7 for part in parts):
-        raise InputError(f'"--tokens" must be numbers from 1 to 10,000,000 such as 1,65, but got {text!r}.')
+        raise InputError(f'"{option}" must be numbers from 1 to 10,000,000 such as 1,65, but got {text!r}.')
     return tuple(int(part) for part in parts)
 
 

@@ -12,6 +12,6 @@ def rate_screen() -> Experiment:
     )
     return Experiment(
         base={**RECIPE, "epochs": 15},
-        grid=[{**kind, "lr": rate} for rate in (5e-4, 1e-3, 2e-3) for kind in kinds],
+        grid=[{**kind, "lr": rate} for rate in (5e-4, 1e-3, 2e-3, 4e-3) for kind in kinds],
         seeds=(0,),
     )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
-import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -13,15 +12,13 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from results.cli import DEFAULT_STORAGE, EXIT_INTERRUPTED
+from results.cli import EXIT_INTERRUPTED
 from results.errors import InputError
-from results.matches import QUANTITIES, variant_words
 from results.rows import TrialRow
 from results.store import Store
 from search import catalog
+from search.announcement import announce
 from search.cluster import look_at
 from search.confirm import Wish, confirmation, more_seeds
 from search.dashboard_link import DashboardLink, dashboard_token
@@ -29,13 +26,12 @@ from search.driver import run_session, tidy_up
 from search.experiment import Experiment
 from search.heartbeat import Heartbeat, refuse_second_driver
 from search.live import LiveView
-from search.matching import show as show_matchings
+from search.outcome import command, say_how_it_stands, show_results
 from search.places import to_be_shared, trials_base
 from search.prepare import (
     Checked,
     Overrides,
     Prepared,
-    check_keys,
     check_new,
     data_name,
     experiment_of,
@@ -44,12 +40,9 @@ from search.prepare import (
 )
 from search.preview import preview
 from search.resources import Resources, plan_resources
-from search.samplers import limits
-from search.schedulers import degenerate, in_words
 from search.session import Session
 from search.timing import Timing
 from search.timing_run import print_preview, refuse_options, run_timing
-from search.tuning import in_numbers
 from search.warm_start import warm_started
 from search.watchdog import TIMES, Watchdog
 from trainer.dataset import read_header
@@ -147,7 +140,7 @@ def search(asked: Asked, console: Console) -> None:
         else:
             with Heartbeat(store, prepared.search_id):
                 _train(session, prepared, resources, asked, console, send_code)
-    _show_results(prepared, asked.storage, console)
+    show_results(prepared, asked.storage, console)
 
 
 def _time(found: Timing, asked: Asked, console: Console) -> None:
@@ -339,9 +332,9 @@ def _train(
     session.on_note = lambda sentence: console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     session.heed()
     if session.done:  # Ray would start for nothing
-        _say_how_it_stands(session, session.close(), asked.storage, console)
+        say_how_it_stands(session, session.close(), asked.storage, console)
         return
-    _announce(session, prepared, resources, console)
+    announce(session, prepared, resources, console)
 
     links = ExitStack()  # one page, which lives as long as Ray does
 
@@ -375,176 +368,16 @@ def _train(
             raise
         raise InputError(
             f"The disk is full ({error.filename}); what was reported is in the store: make space, then go on with "
-            f"{_command('search.run', asked.storage)} --resume {prepared.search_id}"
+            f"{command('search.run', asked.storage)} --resume {prepared.search_id}"
         ) from error
     except KeyboardInterrupt:
         console.print(
-            f"\nInterrupted. Everything reported is in the store; go on with\n  {_command('search.run', asked.storage)} "
+            f"\nInterrupted. Everything reported is in the store; go on with\n  {command('search.run', asked.storage)} "
             f"--resume {prepared.search_id}",
             highlight=False,
             soft_wrap=True,
         )
         raise typer.Exit(EXIT_INTERRUPTED) from None
-    _say_how_it_stands(session, status, asked.storage, console)
+    say_how_it_stands(session, status, asked.storage, console)
     if status == "ended" and session.planned < experiment.trials and not experiment.is_comparison:
         console.print(f"The space has only {session.planned} different variants; all were tried.", highlight=False)
-
-
-def _say_how_it_stands(session: Session, status: str, storage: str, console: Console) -> None:
-    """Why an unfinished search ends here, and how it goes on."""
-    if status == "ended":
-        return
-    resume = f"{_command('search.run', storage)} --resume {session.search_id}"
-    why = {
-        "paused": "Paused as asked. Go on with",
-        "stopped": "Stopped as asked. Its trials have ended; train those that are still to come with",
-    }.get(status, "Time is up. Go on with")
-    if status == "paused" and session.requested.ending is None:
-        one, *others = session.paused
-        also = f" (and {len(others)} more)" if others else ""
-        why = f"All that is left is paused: {one}{also}. Take it up, then go on, with"
-        resume = f"{_command('search.control', storage)} {one} resume\n  {resume}"
-    console.print(f"{why}\n  {resume}", highlight=False, markup=False, soft_wrap=True)
-
-
-def _announce(session: Session, prepared: Prepared, resources: Resources, console: Console) -> None:
-    experiment = prepared.experiment
-    console.print(Text(experiment.question, style="bold"))
-    device = f"{resources.gpus_per_trial:g} GPU" if resources.gpus_per_trial else f"{resources.threads} CPU thread(s)"
-    if resources.workers_per_trial > 1:
-        own = "a GPU" if resources.gpus_per_trial else f"{resources.threads} CPU thread(s)"
-        device = f"{resources.workers_per_trial} workers with {own}"
-    budget = (
-        f"{session.planned} trials: {in_numbers(experiment)}, none stopped"
-        if experiment.is_comparison
-        else f"{session.planned} trials, {_stopping(experiment)}"
-    )
-    console.print(
-        f"{prepared.search_id} on {prepared.header.name}: {budget}; up to {experiment.epochs} epochs, "
-        f"{resources.concurrency} at once, {device} each{_where(resources)}.",
-        highlight=False,
-        soft_wrap=True,
-    )
-    show_matchings(prepared.matchings, console)
-    for note in _notes(session, resources):
-        console.print(note, style="yellow", highlight=False, soft_wrap=True)
-
-
-def _where(resources: Resources) -> str:
-    """The cluster in words; nothing for this machine."""
-    if resources.cluster is None:
-        return ""
-    count = len(resources.cluster.workers)
-    return f", on {count} {'node' if count == 1 else 'nodes'} of the cluster at {resources.cluster.address}"
-
-
-def _notes(session: Session, resources: Resources) -> Iterator[str]:
-    """What a person should know before these trials run, a sentence each."""
-    experiment, scheduler = session.experiment, session.scheduler.name
-    if not session.sampler_is_exact:
-        yield (
-            f"Note: the sampler {experiment.sampler} could not be brought back exactly; it knows all results, but may ask "
-            "for other variants than it would have."
-        )
-    if not experiment.is_comparison and (limit := limits(experiment.sampler)) is not None:
-        yield limit
-    if experiment.known and experiment.sampler not in ("tpe", "gp", "TPESampler", "GPSampler"):
-        yield f"Note: {experiment.sampler} learns nothing from results that it has not asked for; tpe and gp do."
-    if len(experiment.objectives) > 1 and scheduler != "none":
-        yield (
-            f"Note: {scheduler} stops trials by accuracy alone, so it may stop a small variant that belongs to the front; "
-            "--scheduler none stops nobody."
-        )
-    if (few := degenerate(scheduler, experiment.reduction, resources.concurrency)) is not None:
-        yield few
-
-
-def _stopping(experiment: Experiment) -> str:
-    return in_words(experiment.scheduler, experiment.rungs, experiment.grace, experiment.reduction)
-
-
-def _show_results(prepared: Prepared, storage: str, console: Console) -> None:
-    """The ranked table, the picture, and what one may want to do next."""
-    search_id = prepared.search_id
-    from results.frames import load
-    from results.plot import search_picture
-    from results.screen import print_search
-
-    frames = load(storage)
-    print_search(frames, search_id, console)
-    picture = search_picture(frames, search_id, prepared.folder / "curves.png")
-    trials = frames.trials_of(search_id)
-    finished = trials[trials["status"].isin(["finished", "plateau"])]
-    console.print(f"\nPicture: {_short(picture)}\nNext:", highlight=False, soft_wrap=True)
-    if len(finished):
-        best = finished.sort_values("val_acc", ascending=False, kind="stable")["id"].iloc[0]
-        for module, argument in (("trainer.evaluate", best), ("trainer.replay", best)):
-            console.print(f"  {_command(module, storage)} {argument}", highlight=False, soft_wrap=True)
-        if frames.search(search_id)["settings"].get("grid") is None:
-            console.print(f"  {_command('search.run', storage)} --confirm {search_id}", highlight=False, soft_wrap=True)
-    console.print(f"  {_command('results.report', storage)} {search_id}", highlight=False, soft_wrap=True)
-    board = Path(sys.executable).parent / "tensorboard"
-    console.print(f"  {_short(board)} --logdir {_short(prepared.trials_folder)}", highlight=False, soft_wrap=True)
-
-
-def _command(module: str, storage: str) -> str:
-    option = "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
-    return f"{_short(Path(sys.executable))} -m {module}{option}"
-
-
-def _short(path: Path) -> str:
-    """The path as one would type it here: relative where it lies under the current folder."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-
-
-def list_experiments(console: Console) -> None:
-    """Every experiment's name and question."""
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    for name in catalog.names():
-        table.add_row(Text(name, style="bold"), Text(catalog.find(name).question))
-    console.print(table)
-
-
-def show_experiment(name: str, console: Console) -> None:
-    """An experiment's question, what it samples or compares, and its budget."""
-    experiment = catalog.find(name)
-    if isinstance(experiment, Timing):
-        print_preview(experiment, console)
-        return
-    check_keys(experiment.base)
-    console.print(Text(experiment.question, style="bold"))
-    if experiment.is_comparison:
-        budget = f"comparison: {in_numbers(experiment)}, none stopped"
-    else:
-        budget = (
-            f"search: {experiment.trials} trials for {' and '.join(experiment.objectives)}, "
-            f"sampler {experiment.sampler}, {_stopping(experiment)}"
-        )
-    console.print(f"{budget}; up to {experiment.epochs} epochs", highlight=False, soft_wrap=True)
-    for match in experiment.matches:
-        target = (
-            f"that of {variant_words(match.target)}" if isinstance(match.target, Mapping) else f"{match.target:,.15g}"
-        )
-        console.print(
-            f"matched: {QUANTITIES[match.measure]} = {target} within {100 * match.tolerance:g} %",
-            highlight=False,
-            soft_wrap=True,
-        )
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("key")
-    table.add_column("values")
-    for key, value in {**experiment.base, **experiment.fixed}.items():
-        table.add_row(key, str(value))
-    if not experiment.is_comparison:
-        for key, values in described_space(experiment).items():
-            table.add_row(Text(key, style="bold"), values)
-    console.print(table)
-    for variant in experiment.grid or ():
-        console.print(Text(f"variant  {variant_words(variant)}"), soft_wrap=True)
-
-
-def described_space(experiment: Experiment) -> Mapping[str, str]:
-    """Each key that a search samples, with its range or values, found by sampling the space."""
-    from search.sampler import Sampler
-
-    return Sampler(replace(experiment, sampler="random"), 1).described()

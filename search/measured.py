@@ -15,24 +15,26 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import pairwise
 from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
 
+from arch_space.registry import FFN
 from results.errors import InputError
 from results.store import Store
 from search.prepare import Checked
 from search.resources import Resources
 from trainer.config import Flat, TrialConfig
 from trainer.fingerprint import fingerprint, source_hash, variant_source
+from trainer.measure import PER_EPOCH, SECONDS
 
 MEASURE_SECONDS = 6.0
-MEASURED_VARIANTS = 3
+MEASURED_OF_A_KIND = {1: 3, 2: 2}
+"""Variants measured of each feed-forward kind, by how many kinds there are; of more kinds, one each."""
 LOOK_SECONDS = 0.2
 
 
@@ -45,6 +47,16 @@ class Planned:
     parameters: int
     macs: int
 
+    @property
+    def kind(self) -> str:
+        """Of its feed-forward part."""
+        return FFN.kind_of(self.config.model.ffn)
+
+    @property
+    def shape(self) -> Hashable:
+        """Trials of one shape share their compiled code."""
+        return (*self.config.model.to_flat().items(), self.config.micro_batch, self.config.precision)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measurement:
@@ -56,12 +68,18 @@ class Measurement:
 
 
 def chosen(trials: Sequence[Planned]) -> list[Planned]:
-    """The cheapest, the median and the dearest trial by multiply-adds; fewer where those are equal."""
-    by_macs = {trial.macs: trial for trial in reversed(trials)}  # the first of each
-    ordered = [by_macs[macs] for macs in sorted(by_macs)]
-    if len(ordered) <= MEASURED_VARIANTS:
-        return ordered
-    return [ordered[0], ordered[len(ordered) // 2], ordered[-1]]
+    """A few of each kind, from its cheapest to its dearest by multiply-adds: kinds that cost alike differ in speed."""
+    kinds: dict[str, dict[int, Planned]] = {}
+    for trial in trials:
+        kinds.setdefault(trial.kind, {}).setdefault(trial.macs, trial)  # the first of each
+    most = MEASURED_OF_A_KIND.get(len(kinds), 1)
+    picked = []
+    for by_macs in kinds.values():
+        ordered = [by_macs[macs] for macs in sorted(by_macs)]
+        last = len(ordered) - 1
+        places = {last // 2} if most == 1 else {last * step // (most - 1) for step in range(most)}
+        picked += [ordered[place] for place in sorted(places)]
+    return picked
 
 
 def at_once(resources: Resources, trials: int) -> int:
@@ -77,35 +95,31 @@ def at_once(resources: Resources, trials: int) -> int:
 def measurements(
     store: Store, new: Checked, trials: Sequence[Planned], variants: Sequence[str], console: Console
 ) -> list[Measurement]:
-    """What the chosen variants take, by multiply-adds: from the store where it knows, else measured now and kept."""
+    """What the chosen variants take: from the store where it knows, else measured now and kept."""
     together = at_once(new.resources, len(trials))
     picked = chosen(trials)
-    keys = {trial.macs: _key(new, trial, together) for trial in picked}
-    found: dict[int, Measurement] = {}
-    for trial in picked:
-        if (known := store.measurement(keys[trial.macs])) is not None:
+    keys = [_key(new, trial, together) for trial in picked]
+    found: dict[str, Measurement] = {}
+    for trial, key in zip(picked, keys, strict=True):
+        if (known := store.measurement(key)) is not None:
             created, values = known
-            kept = f"{created.astimezone():%Y-%m-%d %H:%M}"
-            found[trial.macs] = Measurement(planned=trial, values=values, kept=kept)
-    missing = [trial for trial in picked if trial.macs not in found]
+            found[key] = Measurement(planned=trial, values=values, kept=f"{created.astimezone():%Y-%m-%d %H:%M}")
+    missing = [(trial, key) for trial, key in zip(picked, keys, strict=True) if key not in found]
     if missing:
-        with _Progress(console, missing, together) as progress:
-            # one process for all, or several in step on one variant after another
-            for part in [missing] if together == 1 else [[trial] for trial in missing]:
-                answers = _measured(part, together, new.resources, variants, progress.look)
-                for trial, values in zip(part, answers, strict=True):
-                    store.keep_measurement(keys[trial.macs], values)
-                    found[trial.macs] = Measurement(planned=trial, values=values, kept=None)
-                progress.part_done(len(part))
-    return [found[trial.macs] for trial in picked]
+        with _Progress(console, len(missing), together) as progress:
+            answers = _measured([trial for trial, _ in missing], together, new.resources, variants, progress.look)
+        for (trial, key), values in zip(missing, answers, strict=True):
+            store.keep_measurement(key, values)
+            found[key] = Measurement(planned=trial, values=values, kept=None)
+    return [found[key] for key in keys]
 
 
 class _Progress:
     """How far measuring is: a line that moves in a terminal, a plain line for each variant elsewhere."""
 
-    def __init__(self, console: Console, trials: Sequence[Planned], together: int) -> None:
-        self._console, self._total, self._together = console, len(trials), together
-        self._began, self._before, self._said = time.monotonic(), 0, 0
+    def __init__(self, console: Console, total: int, together: int) -> None:
+        self._console, self._total, self._together = console, total, together
+        self._began, self._said = time.monotonic(), 0
         self._status = console.status("")
 
     def __enter__(self) -> Self:
@@ -119,17 +133,12 @@ class _Progress:
     ) -> None:
         self._status.stop()
 
-    def look(self, measured: int) -> None:
-        """Called often, with how many variants of the present part are measured."""
-        done = self._before + measured
+    def look(self, done: int) -> None:
+        """Called often, with how many variants are measured."""
         self._status.update(f"{self._text(done)}, {time.monotonic() - self._began:.0f} s so far")
         if not self._console.is_terminal and done > self._said:
             self._said = done
             self._say(f"Measured {done} of {self._total} after {time.monotonic() - self._began:.0f} s")
-
-    def part_done(self, variants: int) -> None:
-        self.look(variants)
-        self._before += variants
 
     def _text(self, done: int) -> str:
         beside = f", {self._together} processes at once" if self._together > 1 else ""
@@ -177,7 +186,8 @@ def _measured(
     answers = [json.loads(line) for line in lines]
     means = [_mean([answer[number] for answer in answers]) for number in range(len(part))]
     # alone it goes through all images, of which the trial's workers have a part each
-    return [{**mean, "seconds_per_epoch": mean["seconds_per_epoch"] / resources.workers_per_trial} for mean in means]
+    workers = resources.workers_per_trial
+    return [{**mean, **{name: mean[name] / workers for name in PER_EPOCH}} for mean in means]
 
 
 def _part_of(trial: Planned, resources: Resources) -> Flat:
@@ -217,16 +227,7 @@ def _run_together(command: Sequence[str], together: int, threads: int, look: Cal
 
 
 def _mean(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    values = {name: statistics.fmean(each[name] for each in answers) for name in ("seconds_per_epoch", "start_seconds")}
-    rest = {name: answers[0][name] for name in ("epochs", "gpu_total_bytes")}
+    values = {name: statistics.fmean(each[name] for each in answers) for name in SECONDS}
+    rest = {name: answers[0][name] for name in ("epochs", "compiled", "gpu_total_bytes")}
     memory = [each["gpu_memory_bytes"] for each in answers if each["gpu_memory_bytes"] is not None]
     return {**values, **rest, "gpu_memory_bytes": max(memory, default=None)}
-
-
-def seconds_per_epoch(macs: int, measured: Sequence[Measurement]) -> float:
-    """Of a variant with so many multiply-adds: linear between those that were measured."""
-    points = [(each.planned.macs, float(each.values["seconds_per_epoch"])) for each in measured]
-    for (low, before), (high, after) in pairwise(points):
-        if low <= macs <= high:
-            return before + (after - before) * (macs - low) / (high - low)
-    return points[0][1] if macs <= points[0][0] else points[-1][1]

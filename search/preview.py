@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
@@ -16,33 +15,18 @@ from rich.text import Text
 from arch_space.cost import cost
 from results.foresight import foresight, spread_before
 from results.store import Store
+from search.estimate import RAY_START_SECONDS, Estimate, estimate
 from search.expected import SIMULATIONS, expected_epochs
 from search.matching import show as show_matchings
-from search.measured import Measurement, Planned, at_once, measurements, seconds_per_epoch
+from search.measured import Measurement, Planned, at_once, measurements
 from search.prepare import Checked, planned_flats
-from search.resources import Resources
 from search.tuning import in_numbers
 from trainer.resolve import resolve
 
-RAY_START_SECONDS = 10.0
-"""An estimate, not measured: Ray's start on an idle machine."""
-WARM_START_SECONDS = 0.5
-"""An estimate, not measured: what a trial costs before its first epoch in a worker that has trained another."""
 CONTEXT_BYTES = int(0.6 * 2**30)
 """What CUDA takes of a card for each process, beside what torch reserves."""
 USABLE = 0.95
 """The part of a card's memory that trials may fill."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Estimate:
-    """What the search would take."""
-
-    epochs: float
-    start_seconds: float
-    """Of the first trial in a new process."""
-    gpu_hours: float
-    wall_seconds: float
 
 
 def preview(store: Store, new: Checked, variants: Sequence[str], console: Console) -> None:
@@ -72,28 +56,6 @@ def plan(new: Checked) -> list[Planned]:
         group = experiment.race(config.to_flat()["ffn"])
         trials.append(Planned(config=config, group=group, parameters=price.parameters, macs=price.macs))
     return trials
-
-
-def estimate(
-    trials: Sequence[Planned], epochs: Sequence[float], measured: Sequence[Measurement], resources: Resources
-) -> Estimate:
-    """Epochs times seconds, and what that makes of GPU-hours and of time on the wall."""
-    slots = min(resources.concurrency, len(trials))
-    # processes that had no core of their own were not measured: they would share
-    workers = resources.workers_per_trial
-    crowded = 1.0 if resources.gpus_per_trial else slots * workers / at_once(resources, len(trials))
-    each = [
-        count * seconds_per_epoch(trial.macs, measured) * crowded + WARM_START_SECONDS
-        for trial, count in zip(trials, epochs, strict=True)
-    ]
-    start = max(float(one.values["start_seconds"]) for one in measured)
-    wall = RAY_START_SECONDS + start + max(sum(each) / slots, max(each))
-    return Estimate(
-        epochs=sum(epochs),
-        start_seconds=start,
-        gpu_hours=resources.gpus_per_trial * (sum(each) + slots * start) / 3600,
-        wall_seconds=wall,
-    )
 
 
 def _table(new: Checked, trials: Sequence[Planned], measured: Sequence[Measurement], estimated: Estimate) -> Table:
@@ -141,8 +103,8 @@ def _print_sources(new: Checked, measured: Sequence[Measurement], console: Conso
     )
     epochs = "the epochs are exact" if new.experiment.is_comparison else "the epochs are of simulated searches"
     console.print(
-        f"Sources: seconds{exchange} {when}, interpolated by multiply-adds between variants; {epochs}; "
-        f"{RAY_START_SECONDS:g} s for Ray's start and {WARM_START_SECONDS:g} s a trial are assumed.",
+        f"Sources: seconds{exchange} {when}, interpolated by multiply-adds between variants of a kind; {epochs}; "
+        f"{RAY_START_SECONDS:g} s for Ray's start are assumed.",
         highlight=False,
         soft_wrap=True,
     )

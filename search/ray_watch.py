@@ -12,8 +12,9 @@ import math
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from uuid import uuid4
 
 import psutil
 
@@ -21,13 +22,16 @@ from search.background_thread import BackgroundThread
 from search.session import Session
 
 WATCHED = ("raylet", "gcs_server")
-LOOK_SECONDS, LIST_SECONDS = 0.5, 5.0
+LOOK_SECONDS = 0.5
 START_SECONDS = 120.0
 """Ray has its processes by then; one that was joined never has any here."""
 RESTARTS = 3
 """How often Ray is started again while no trial reports in between."""
 COUNT = "ARBOR_RAY_RESTARTS"
 """The environment variable that counts them."""
+MARK = "ARBOR_RAY_OF"
+"""The environment variable by which all processes of one Ray are known: they inherit it, also those whose parent is gone."""
+_END_SECONDS = 5.0
 _EXIT_CODE = 2
 
 
@@ -42,18 +46,14 @@ class RayWatch(BackgroundThread):
         super().__init__("ray-watch")
         self._session, self._options = session, options
         self._epochs = _epochs(session)
-        self._family: dict[int, psutil.Process] = {}
+        self._mark = os.environ[MARK] = uuid4().hex
 
     def _run(self) -> None:
         driver = psutil.Process()
         watched: dict[int, tuple[str, psutil.Process]] = {}
-        began = listed = time.monotonic()
+        began = time.monotonic()
         while not self._over.wait(LOOK_SECONDS):
-            now = time.monotonic()
-            starting = len(watched) < len(WATCHED) and now - began < START_SECONDS
-            if starting or now - listed > LIST_SECONDS:  # not more often: it reads all of /proc
-                listed = now
-                self._family.update({process.pid: process for process in driver.children(recursive=True)})
+            if len(watched) < len(WATCHED) and time.monotonic() - began < START_SECONDS:
                 for process in driver.children():
                     with suppress(psutil.Error):
                         if (name := process.name()) in WATCHED:
@@ -66,12 +66,7 @@ class RayWatch(BackgroundThread):
         """This process becomes the next driver, or ends; returns only where it is ending anyway."""
         session = self._session
         before = int(os.environ.get(COUNT, "0")) if _epochs(session) == self._epochs else 0
-        with suppress(psutil.Error):
-            self._family.update({process.pid: process for process in psutil.Process().children(recursive=True)})
-        for process in self._family.values():  # all that Ray had started, its agents too
-            with suppress(psutil.Error):
-                process.kill()
-        psutil.wait_procs(self._family.values(), timeout=5)
+        _end_all(self._mark)
         if self._over.is_set():  # Ctrl-C came, or SIGTERM: the main thread is on its way out
             return
         resume = resume_arguments(session, self._options)
@@ -108,6 +103,23 @@ def lives(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def _end_all(mark: str) -> None:
+    """Kill all processes of a Ray: again, as one that dies may just have started another."""
+    deadline = time.monotonic() + _END_SECONDS
+    while (found := list(_marked(mark))) and time.monotonic() < deadline:
+        for process in found:
+            with suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(found, timeout=max(0.0, deadline - time.monotonic()))
+
+
+def _marked(mark: str) -> Iterator[psutil.Process]:
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # gone, or another user's
+            if process.pid != os.getpid() and process.environ().get(MARK) == mark and lives(process):
+                yield process
 
 
 def _epochs(session: Session) -> int:

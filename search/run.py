@@ -144,13 +144,14 @@ def main(
     show: Annotated[str | None, typer.Option(metavar="NAME", help="An experiment's question, space, budget.")] = None,
 ) -> None:
     from search import command  # imports torch: not for --help
+    from search.listing import list_experiments, show_experiment
 
     console = Console()
     if list_all:
-        command.list_experiments(console)
+        list_experiments(console)
         return
     if show is not None:
-        command.show_experiment(show, console)
+        show_experiment(show, console)
         return
     from search.confirm import SEEDS, TOP, Wish
     from search.prepare import Overrides

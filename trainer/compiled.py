@@ -127,6 +127,7 @@ class Compilation:
 
     def __init__(self, config: TrialConfig, model: nn.Module, *, wanted: bool) -> None:
         self._config, self._wanted = config, wanted
+        self.waited = False
         self._key = compilation_key(config) if wanted else ""
         self._regions = range(len(distinct_regions(model))) if wanted else range(0)
 
@@ -143,6 +144,11 @@ class Compilation:
         if not self._wanted:
             return False
         return self.loaded or (self._many(images_left) and _compiler.done() and not self._missing("ready"))
+
+    @property
+    def made_at(self) -> float:
+        """When the last of the code for training came to the disk, as `time.time`. Raises FileNotFoundError without it."""
+        return max(note(self._key, region, "ready").stat().st_mtime for region in self._regions)
 
     @property
     def evaluates(self) -> bool:
@@ -167,6 +173,7 @@ class Compilation:
 
     def wait(self, images_left: int, most_seconds: float = 120) -> None:
         """Until a trial of so many images would find all that it takes up: nobody compiles these regions any more."""
+        self.waited = True
         if self._wanted and self._many(images_left):
             _compiler.wait()
         end = time.monotonic() + most_seconds

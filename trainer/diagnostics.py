@@ -1,7 +1,9 @@
 """How a model's trees are used, once an epoch: dead leaves, entropy, changes of path, gradients by level.
 
 A fixed probe, the first validation images, goes through the model as it stands: eager, in evaluation mode, with gradients
-of its own that no parameter keeps and no random numbers. The epoch before it is not slowed, and nothing of it changes.
+of its own that no parameter keeps and no random numbers. The epoch before it is not slowed, and nothing of it changes. On a
+GPU the second measurement is recorded as a CUDA graph for those that follow: the host takes longer to launch these kernels
+than the GPU to run them.
 Which modules are trees they say themselves: `trees`, `leaf_count`, `leaves(x)` and `levels()`, as in `arch_space.ffn.fff`.
 
 Of each such module, over its inputs (one a token that it sees) and its trees:
@@ -25,6 +27,7 @@ from torch import Tensor, nn
 
 from trainer.compiled import uncompiled
 from trainer.input_pipeline import Batch, EvalLoader
+from trainer.recording import Recording, record
 
 PROBE = 256
 """Images of the probe, at most."""
@@ -80,6 +83,10 @@ class Diagnostics:
             name: 1 + max((int(rows.max()) for rows in tree.levels().values()), default=-1)
             for name, tree in trees.items()
         }
+        self._side = torch.cuda.Stream() if self._device.type == "cuda" else None
+        self._recording: Recording[Tensor] | None = None
+        self.refused: str | None = None
+        """Why it could not be recorded, in CUDA's words."""
         self.leaves = leaves
         """The probe's leaves in the last epoch measured, (inputs, trees) of each module; what resuming needs."""
 
@@ -88,6 +95,15 @@ class Diagnostics:
 
         Means over the modules, and under `modules` those of each of a few. What is not finite, or not defined, is None.
         """
+        if self._side is not None:
+            self._side.wait_stream(torch.cuda.current_stream())
+        recorded = self._side is not None and self.leaves and not histogram
+        with torch.cuda.stream(self._side):  # nothing on a CPU; what is recorded must not be on the default stream
+            numbers = (self._replayed() if recorded else self._figures(histogram=histogram)).tolist()
+        return self._named(iter(numbers), histogram)
+
+    def _figures(self, *, histogram: bool) -> Tensor:
+        """All numbers, one after another, float64; the leaves are kept."""
         leaves, gradients = self._pass()
         figures: list[Tensor] = []
         for name, tree in self._trees.items():
@@ -96,9 +112,25 @@ class Diagnostics:
             figures.append(self._norms(name, gradients[name]))
             if histogram and visits.numel() <= HISTOGRAM:
                 figures.append(visits.flatten())
-        self.leaves = {name: each.to(_smallest(self._trees[name].leaf_count)) for name, each in leaves.items()}
-        numbers = iter(torch.cat([figure.double().reshape(-1) for figure in figures]).tolist())
-        return self._named(numbers, histogram)
+        for name, each in leaves.items():
+            if (kept := self.leaves.get(name)) is not None and kept.shape == each.shape:
+                kept.copy_(each)  # a recording writes where it has read
+            else:
+                self.leaves[name] = each.to(_smallest(self._trees[name].leaf_count))
+        return torch.cat([figure.double().reshape(-1) for figure in figures])
+
+    def _replayed(self) -> Tensor:
+        """`_figures` without a histogram, by a recording where that can be made."""
+        assert self._side is not None
+        if self._recording is None and self.refused is None:
+            try:
+                self._recording = record(lambda: self._figures(histogram=False), self._side)
+            except RuntimeError as error:  # of a kind that reads a value on the host
+                self.refused = str(error).splitlines()[0]
+        if self._recording is None:
+            return self._figures(histogram=False)
+        self._recording.graph.replay()
+        return self._recording.made
 
     def _pass(self) -> tuple[dict[str, Tensor], dict[str, list[Tensor]]]:
         """The leaf of each input in each tree, and the gradients of the parameters that have levels."""

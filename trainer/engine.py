@@ -121,7 +121,7 @@ def build_engine(model: nn.Module, config: TrialConfig, device: torch.device, wo
 
 def engine_settings(config: TrialConfig, world: World, parameters: int) -> dict[str, Any]:
     """DeepSpeed's own configuration of a trial whose model has so many parameters."""
-    bucket = min(parameters, MOST_BUCKETED)
+    bucket = min(parameters + parameters % 2, MOST_BUCKETED)  # ZeRO 1 and 2 refuse an odd one
     return {
         "train_micro_batch_size_per_gpu": config.micro_batch // world.size,
         "gradient_accumulation_steps": config.accumulation,

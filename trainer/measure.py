@@ -3,7 +3,7 @@
 A process of its own, for the preview of a search: the driver never holds a CUDA context, and several of these at once
 contend as the search's trials will. JSON is a list of resolved flat dictionaries; the last line printed is a JSON list
 with a measurement each. A trial keeps its real horizon, so its schedule and its compilation are those of the search; it
-is left after SECONDS or MOST_EPOCHS, and what it wrote is removed.
+is left after SECONDS or MOST_EPOCHS, twice that where it comes to compiled code, and what it wrote is removed.
 """
 
 from __future__ import annotations
@@ -14,17 +14,23 @@ import statistics
 import sys
 import tempfile
 import time
-from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from results.cli import run
 
+if TYPE_CHECKING:
+    from trainer.compiled import Compilation
+    from trainer.trial import Trial
+
+PER_EPOCH = ("seconds_per_epoch", "eager_seconds_per_epoch")
+SECONDS = (*PER_EPOCH, "start_seconds", "compile_seconds", "load_seconds")
+"""The parts of a measurement that are seconds."""
 MOST_EPOCHS = 4
 AFFORDABLE = 5
-"""A GPU's first epochs warm it up, so another one follows unless they took more than so many times SECONDS."""
+"""A GPU's first epoch warms it up, so a second one follows unless the first took more than so many times SECONDS."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -45,36 +51,38 @@ def main(
 
     discover_variants(variants or ())
     with contextlib.redirect_stdout(sys.stderr):
-        compile_first(json.loads(flats), gpu=gpu)
         measured = []
-        for flat in json.loads(flats):
-            measured.append(measure(flat, seconds, gpu=gpu, threads=threads))
+        began = time.time()
+        for flat, compilation in begin_compiling(json.loads(flats), gpu=gpu):
+            measured.append(measure(flat, seconds, compilation, began, gpu=gpu, threads=threads))
             print("measured", file=sys.__stdout__, flush=True)
     print(json.dumps(measured), flush=True)
 
 
-def compile_first(flats: list[dict[str, Any]], *, gpu: bool) -> None:
-    """Have the code of trials that will repay it made, all at once: else eager epochs would be measured for compiled ones.
-
-    The search finds the code on disk.
-    """
+def begin_compiling(flats: list[dict[str, Any]], *, gpu: bool) -> list[tuple[dict[str, Any], Compilation]]:
+    """Have the code of those trials that will repay it made, all at once, beside what follows."""
     from trainer.compiled import Compilation, compiles
     from trainer.config import TrialConfig
     from trainer.engine import device_of
     from trainer.resolve import cached_dataset
 
-    configs = [TrialConfig.from_flat(flat) for flat in flats]
     device = device_of(gpu)
-    compilations = [Compilation(config, config.model.build(), wanted=compiles(config, device)) for config in configs]
-    images = [config.epochs * len(cached_dataset(config.data).train) for config in configs]
-    for compilation, count in zip(compilations, images, strict=True):
-        compilation.start_beside(count)
-    for compilation, count in zip(compilations, images, strict=True):
-        compilation.wait(count)
+    begun = []
+    for flat in flats:
+        config = TrialConfig.from_flat(flat)
+        compilation = Compilation(config, config.model.build(), wanted=compiles(config, device))
+        compilation.start_beside(config.epochs * len(cached_dataset(config.data).train))
+        begun.append((flat, compilation))
+    return begun
 
 
-def measure(flat: dict[str, Any], seconds: float, *, gpu: bool, threads: int) -> dict[str, Any]:
-    """What one trial takes: `seconds_per_epoch`, `start_seconds`, `epochs` measured, and a GPU's memory in bytes.
+def measure(
+    flat: dict[str, Any], seconds: float, compilation: Compilation, began_compiling: float, *, gpu: bool, threads: int
+) -> dict[str, Any]:
+    """What one trial takes, first as it starts, then by compiled code if the search would come to that.
+
+    Seconds in `SECONDS`: of an epoch in the end, and before there is compiled code; of the start, of having the code made
+    (0 where the disk had it), and of loading it. Also the `epochs` measured, whether it was `compiled`, and bytes of a GPU.
 
     Raises:
         InputError: a bad trial, or data that are missing or damaged.
@@ -85,38 +93,60 @@ def measure(flat: dict[str, Any], seconds: float, *, gpu: bool, threads: int) ->
     from trainer.engine import device_of
     from trainer.trial import Trial
 
-    device = device_of(gpu)
+    config, device = TrialConfig.from_flat(flat), device_of(gpu)
     with tempfile.TemporaryDirectory(prefix="arbor-preview-") as folder:
         began = time.perf_counter()
-        trial = Trial(TrialConfig.from_flat(flat), Path(folder), device=device, threads=threads)
-        marks = [time.perf_counter()]
-        warm_up = 1
+        trial = Trial(config, Path(folder), device=device, threads=threads)
+        started = time.perf_counter()
         try:
-            for report in trial.reports():
-                marks.append(time.perf_counter())
-                warm_up = 2 if report.row.extra.get("compiled") else 1  # the second epoch takes up the code
-                needed = warm_up + 1 if gpu else 1
-                if not _goes_on(len(marks) - 1, marks[-1] - began, seconds, needed):
-                    break
+            eager, compiled = _epochs(trial, seconds, compilation, gpu=gpu)
             reserved = torch.cuda.max_memory_reserved(device) if gpu else None
         finally:
             trial.close()
-    epochs = [after - before for before, after in pairwise(marks)]
-    typical = statistics.median(epochs[warm_up:] or epochs[-1:])
-    warm_up = min(warm_up, len(epochs))
+    steady = _typical(compiled or eager)
+    before = _typical(eager) if len(eager) > 1 else steady  # the disk had its code: a first epoch is none to go by
     return {
-        "seconds_per_epoch": typical,
-        "start_seconds": max(0.0, marks[warm_up] - began - warm_up * typical),
-        "epochs": len(epochs),
+        "seconds_per_epoch": steady,
+        "eager_seconds_per_epoch": before,
+        "start_seconds": started - began + max(0.0, (eager or compiled)[0] - before),
+        "compile_seconds": max(0.0, compilation.made_at - began_compiling) if compiled else 0.0,
+        "load_seconds": max(0.0, compiled[0] - steady) if eager and compiled else 0.0,
+        "epochs": len(eager) + len(compiled),
+        "compiled": bool(compiled),
         "gpu_memory_bytes": reserved,
         "gpu_total_bytes": torch.cuda.get_device_properties(device).total_memory if gpu else None,
     }
 
 
-def _goes_on(epochs: int, elapsed: float, seconds: float, needed: int) -> bool:
+def _epochs(trial: Trial, seconds: float, compilation: Compilation, *, gpu: bool) -> tuple[list[float], list[float]]:
+    """Seconds of each epoch before the trial has compiled code, and of each after."""
+    eager: list[float] = []
+    compiled: list[float] = []
+    images = trial.steps_an_epoch * trial.config.batch_size
+    mark = time.perf_counter()
+    for report in trial.reports():
+        own = compiled if report.row.extra.get("compiled") else eager
+        own.append(time.perf_counter() - mark)
+        if not _goes_on(len(own), sum(own), seconds, gpu=gpu):
+            if own is compiled or compilation.waited:
+                break
+            images_left = (trial.config.epochs - trial.epoch) * images
+            compilation.wait(images_left)
+            if not compilation.repays(images_left):
+                break
+        mark = time.perf_counter()
+    return eager, compiled
+
+
+def _goes_on(epochs: int, elapsed: float, seconds: float, *, gpu: bool) -> bool:
     if epochs >= MOST_EPOCHS:
         return False
-    return elapsed < seconds or (epochs < needed and elapsed < AFFORDABLE * seconds)
+    return elapsed < seconds or (gpu and epochs < 2 and elapsed < AFFORDABLE * seconds)
+
+
+def _typical(epochs: list[float]) -> float:
+    """The median but for the first, which starts or loads something."""
+    return statistics.median(epochs[1:] or epochs)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from arch_space.auxiliary import auxiliary_loss
 from trainer.input_pipeline import Batch
+from trainer.recording import record
 
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
@@ -137,19 +138,12 @@ class GraphedStep:
         self._graph.replay()
 
     def _record(self) -> torch.cuda.CUDAGraph | None:
-        graph = torch.cuda.CUDAGraph()
-        random = torch.cuda.default_generators[torch.cuda.current_device()]
-        before = random.clone_state()
         try:
-            # thread_local: DALI's threads go on allocating meanwhile, which "global" would forbid
-            with torch.cuda.graph(graph, stream=self._side, capture_error_mode="thread_local"):
-                self._step(self._static)
+            return record(lambda: self._step(self._static), self._side).graph
         except RuntimeError as error:
             self.refused = str(error).splitlines()[0]
-            random.graphsafe_set_state(before)  # a recording that broke off leaves it unable to draw outside of one
             self._step.abandon()
             return None
-        return graph
 
     def close(self) -> None:
         """Free the recording and its memory."""

@@ -61,9 +61,9 @@ def test_the_whole_model_computes_the_same_in_both_forms(kind):
 @pytest.mark.parametrize("kind", conditional_kinds())
 def test_figures_are_finite_and_say_what_they_are_of(kind):
     subject = untrained(kind, SMALL)
-    rows = list(figures(subject, sizes=(1, 3), seconds=0.01, threads=(1,)))
+    rows = list(figures(subject, sizes=(1, 3), seconds=0.01, threads=(1,), hidden=(5, 9)))
     timed = [row for row in rows if "share" not in row and row["device"] == "cpu"]
-    others = [*equal_layers(subject), "dense"]
+    others = [*equal_layers(subject), "mlp hidden=5", "mlp hidden=9", "dense"]
     places = {(row["part"], row["threads"], row["tokens"]) for row in timed}
     assert places == {("feed-forward", 1, 1), ("feed-forward", 1, 3), ("model", 1, 5)}
     assert len(timed) == (len(others) + 1) * len(places)
@@ -159,6 +159,7 @@ def test_the_command_prints_and_writes_what_it_timed(tmp_path):
         (["ffn=mlp"], "'mlp' has none"),
         (["--tokens", "1,x"], '"--tokens" must be numbers from 1'),
         (["--tokens", "0"], '"--tokens" must be numbers from 1'),
+        (["--hidden", "0"], '"--hidden" must be numbers from 1'),
         (["--seconds", "0"], '"--seconds" must be above 0'),
         (["--digits", "0"], '"--digits" must be at least 1 epoch, but got 0'),
         (["--trial", "no.pt"], "There is no checkpoint file"),

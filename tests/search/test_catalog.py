@@ -101,7 +101,7 @@ def test_a_shorter_horizon_and_the_grace_that_fits_it_are_given_together():
 def test_there_is_an_experiment_for_each_idea_and_the_one_table_of_all():
     assert {
         "csc", "dense_rows", "dense_sizes", "fff_depth", "fff_fanout", "flat", "ideas", "level_rates", "matched", "pairs",
-        "rate_screen", "search_all", "soft_vs_hard",
+        "rate_screen", "search_all", "soft_vs_hard", "tree_or_dense",
     } <= set(catalog.names())  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from trainer.trial import Trial
 
 SPACE = (
     "csc", "dense_rows", "dense_sizes", "fff_depth", "fff_fanout", "flat", "ideas", "level_rates", "matched", "pairs",
-    "rate_screen", "search_all", "soft_vs_hard",
+    "rate_screen", "search_all", "soft_vs_hard", "tree_or_dense",
 )  # fmt: skip
 MOST = 6
 """Variants that are trained; all of a comparison are resolved."""
@@ -59,7 +59,8 @@ def test_an_experiment_trains_on_the_digits_at_a_tiny_horizon(name, tmp_path, di
         assert {row.status for row in rows} == {"finished"}
         assert all(math.isfinite(row.val_loss) and row.test_acc is not None for row in rows)
         table = variants(load(store.url), prepared.search_id)
-        assert len(rows) == len(checked.experiment.grid or range(MOST))
+        each = 1 + len(checked.experiment.tune_lr)
+        assert len(rows) == each * len(checked.experiment.grid or range(MOST))
         assert table.rows["rank"].notna().all()
 
 

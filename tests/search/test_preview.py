@@ -58,10 +58,11 @@ def test_a_preview_prints_numbers_makes_no_search_and_measures_once(storage, mon
     first = invoke(*arguments).output
     assert re.search(r"trials +4 \(as many variants, sampled\)", first)
     assert re.search(r"parameters +[\d,]+ to [\d,]+", first)
-    assert "Measuring 3 variants" in first
-    assert all(f"Measured {number} of 3 after" in first for number in (1, 2, 3))
+    variants = int(re.search(r"Measuring (\d) variants", first)[1])
+    assert 2 <= variants <= 4  # the cheapest and the dearest of each of two kinds
+    assert all(f"Measured {number} of {variants} after" in first for number in range(1, variants + 1))
     assert "One seed a variant will resolve no difference" in first
-    assert re.search(r"seconds per epoch +[\d.e-]+ to [\d.e-]+ \(3 variants measured", first)
+    assert re.search(r"seconds per epoch +[\d.e-]+ to [\d.e-]+ \(\d variants measured", first)
     assert re.search(r"wall time +\d+ (s|min) with \d at once", first)
     assert "GPU memory" not in first
     assert "seconds measured now" in first

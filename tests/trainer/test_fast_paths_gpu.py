@@ -77,6 +77,42 @@ def test_rates_by_tree_level_are_recorded_with_the_step(tmp_path, optimizer):
     assert one_rate != recorded
 
 
+@pytest.mark.parametrize(
+    "flat", [{"ffn": "fff", "ffn.fff.depth": 3, "ffn.fff.trees": 2}, {"ffn": "fff_soft", "ffn.fff_soft.depth": 2}]
+)
+def test_recorded_diagnostics_are_those_of_calls(tmp_path, flat):
+    config = config_of(deterministic=True, dropout=0.1, epochs=5, **flat)
+    said = {}
+    for way in ("recorded", "called"):
+        trial = Trial(config, tmp_path / way, device=GPU, threads=1)
+        if way == "called":
+            trial._diagnostics._side = None
+        said[way] = [report.row.extra["trees"] for report in trial.reports()]
+        assert trial._diagnostics.refused is None
+        assert (trial._diagnostics._recording is not None) == (way == "recorded")
+        trial.close()
+    assert said["recorded"] == said["called"]
+    assert len({trees["path_agreement"] for trees in said["called"]}) > 2
+
+
+def test_diagnostics_of_a_kind_that_waits_for_the_gpu_are_measured_by_calls(tmp_path, monkeypatch):
+    from arch_space.ffn.fff import FFF
+
+    honest = FFF.leaves
+
+    def reads(self, x):
+        assert x.float().sum().item() == x.float().sum().item()
+        return honest(self, x)
+
+    monkeypatch.setattr(FFF, "leaves", reads)
+    trial = Trial(config_of(ffn="fff", compile=False), tmp_path, device=GPU, threads=1)
+    agreements = [report.row.extra["trees"]["path_agreement"] for report in trial.reports()]
+    assert trial._diagnostics.refused is not None
+    trial.close()
+    assert agreements[0] is None
+    assert all(0 < agreement <= 1 for agreement in agreements[1:])
+
+
 SOFT = {"ffn": "fff_soft", "ffn.fff_soft.depth": 3, "ffn.fff_soft.leaf_width": 8}
 
 

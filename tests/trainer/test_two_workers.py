@@ -86,6 +86,16 @@ def test_two_workers_give_the_curve_of_one(two, tmp_path, changes, tolerance):
     assert "trees" not in got[1][0]["row"]["extra"]  # rank 0 alone measures them
 
 
+@pytest.mark.parametrize("zero_stage", [1, 2])
+def test_zero_takes_a_model_with_an_odd_number_of_parameters(two, tmp_path, zero_stage):
+    flat = {**SMALL, "ffn": "mlp", "ffn.mlp.hidden": 8, "epochs": 1}
+    del flat["ffn.fff.depth"]
+    assert sum(p.numel() for p in resolve(flat, on_gpu=False).model.build().parameters()) % 2 == 1
+    expected = curve_alone(alone(flat, tmp_path / "one"))
+    got = curve_of_two(two.train({**flat, "zero_stage": zero_stage}, tmp_path / "two"))
+    assert got == [pytest.approx(row, rel=1e-5) for row in expected]
+
+
 def test_auxiliary_losses_and_accuracies_by_form_are_those_of_one_worker(two, tmp_path):
     kind = {"ffn": "fff_soft", "ffn.fff_soft.depth": 2, "ffn.fff_soft.hardening_weight": 2.0}  # a mean over the tokens
     flat = {**{key: value for key, value in SMALL.items() if not key.startswith("ffn")}, **kind}
