@@ -3,11 +3,11 @@
 A model of four equal blocks costs one compile, not four; two models with equal blocks share it within a process; and
 torch keeps the compiled code on disk, where the other workers of a search and later processes find it.
 
-A trial never waits for the compiler. It starts eager, and never imports the compiler if it ends soon. Where the disk has
-no code for its shapes yet, processes of their own (`python -m trainer.compile_region`), one for each kind of region,
-compile beside it; torch's compiler, which even code from the disk needs, is imported in a thread beside it once its steps
-have been recorded. Between epochs the trial looks whether both are done. Only where an earlier trial of this process has
-left the code in memory does it start compiled.
+A trial never waits for the compiler. It starts eager, and never imports the compiler if it ends soon (but DeepSpeed does,
+under ZeRO). Where the disk has no code for its shapes yet, processes of their own (`python -m trainer.compile_region`), one
+for each kind of region, compile beside it; torch's compiler, which even code from the disk needs, is imported in a thread
+beside it once its steps have been recorded. Between epochs the trial looks whether both are done. Only where an earlier
+trial of this process has left the code in memory does it start compiled.
 
 To take compiled code up costs seconds of its own. What a process will yet train is known of one trial only, so it also
 counts what it has trained eagerly in these shapes: once that would have repaid the cost, more may well come, and at the
