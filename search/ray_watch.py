@@ -97,4 +97,4 @@ def resume_arguments(session: Session, options: Sequence[str]) -> list[str]:
 
 
 def _epochs(session: Session) -> int:
-    return sum(row.epochs for row in list(session.trials.values()))
+    return session.ended.epochs + sum(row.epochs for row in list(session.unfinished.values()))
