@@ -68,8 +68,14 @@ class _Timed(Session):
         began = time.perf_counter()
         assignment = super().next_trial()
         self.ask_seconds += time.perf_counter() - began
-        self.memory.setdefault(len(self.trials), self._process.memory_info().rss)
+        if self.begun in (_warm(self.experiment.trials), self.experiment.trials):
+            self.memory.setdefault(self.begun, self._process.memory_info().rss)
         return assignment
+
+
+def _warm(trials: int) -> int:
+    """From this trial on growth counts: imports, caches and what a sampler looks at come before."""
+    return max(SLOTS, trials // 10)
 
 
 def time_driver(trials: int, sampler: str) -> dict[str, Any]:
@@ -99,7 +105,7 @@ def time_driver(trials: int, sampler: str) -> dict[str, Any]:
         began, used = time.perf_counter(), time.process_time()
         simulate(session, _curve, clock)
         seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - used
-    warm = max(SLOTS, trials // 10)  # imports and caches come before
+    warm = _warm(trials)
     return {
         "trials": trials,
         "reports": session.reports,

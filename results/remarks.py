@@ -96,7 +96,9 @@ def remarks(
         notes.append(f"One accuracy on {count:,} validation images has a standard error of {100 * error:.2f} points.")
     stopping = any(not values.get("grid") and values.get("scheduler") != "none" for values in settings.values())
     if stopping and (rows["status"] == "stopped").any():
-        notes.append("Stopped variants are ordered by the epochs that they reached; they have no rank.")
+        notes.append(
+            "Stopped variants stand below, by the epochs that they reached, by accuracy within one rung; they have no rank."
+        )
     if "front" in rows and (cost := cost_of(settings)) is not None:
         notes.append(remark(cost))
     if several:

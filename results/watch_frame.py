@@ -101,7 +101,7 @@ def rest_words(left: Rest | None, watched: Watched) -> str:
 
 def best_words(watched: Watched) -> str:
     """The best so far with its variant; of a trial that has not ended, at which epoch that was."""
-    top = best(watched.trials)
+    top = best(watched.trials, watched.search.settings.get("rungs") or ())
     if top is None:
         return "no accuracy yet"
     place = ""

@@ -103,7 +103,7 @@ class Watched:
 def read(store: Store, search_id: str) -> Watched:
     """Read a search now. Waits where the database is away for a while; raises InputError for an unknown id."""
     search, trials = store.search(search_id), store.trials(search_id)
-    top = best(trials)
+    top = best(trials, search.settings.get("rungs") or ())
     shown = [trial.id for trial in trials if trial.status == "running" or trial is top]
     return Watched(
         search=search,
@@ -123,14 +123,18 @@ def latest(store: Store) -> str:
     return seen[-1]
 
 
-def best(trials: Sequence[TrialRow]) -> TrialRow | None:
-    """The highest validation accuracy of a trial that ran to its end; before there is one, of any.
+def best(trials: Sequence[TrialRow], rungs: Sequence[int] = ()) -> TrialRow | None:
+    """The highest validation accuracy of a trial that ran to its end; before there is one, of those that passed most rungs.
 
     A trial that runs or was stopped has its accuracy at an earlier epoch, which does not compare.
     """
     told = [trial for trial in trials if trial.val_acc is not None and math.isfinite(trial.val_acc)]
     complete = [trial for trial in told if trial.status in COMPLETE]
-    return max(complete or told, key=lambda trial: trial.val_acc or 0.0, default=None)
+    if complete:
+        return max(complete, key=lambda trial: trial.val_acc or 0.0)
+    return max(
+        told, key=lambda trial: (sum(rung <= trial.epochs for rung in rungs), trial.val_acc or 0.0), default=None
+    )
 
 
 def variant_words(trial: TrialRow, trials: Sequence[TrialRow]) -> str:

@@ -13,6 +13,7 @@ would otherwise push out one that ends higher.
 from __future__ import annotations
 
 import math
+from array import array
 from bisect import insort
 from collections import defaultdict
 
@@ -37,7 +38,7 @@ class Asha:
     def __init__(self, grace: int, reduction: int, epochs: int) -> None:
         self.reduction = reduction
         self.rungs = rungs(grace, reduction, epochs)
-        self._seen: dict[tuple[str, int], list[float]] = defaultdict(list)
+        self._seen: dict[tuple[str, int], array[float]] = defaultdict(lambda: array("d"))  # a search's, 8 bytes each
 
     def judge(self, trial: Entrant, epoch: int, value: float | None) -> Verdict:
         if epoch not in self.rungs:

@@ -17,12 +17,14 @@ from rich.text import Text
 from results.rows import TrialRow
 from results.store import ENDED
 from results.text import keys_text, plain
+from results.watched import best
+from search.ended import BEST
 from search.experiment import Experiment
 from search.session import Session
 from search.verdict import Verdict
 from trainer.report import Report
 
-ROWS = 14
+ROWS = BEST
 """Trials shown at once: the running ones, then the best that ended."""
 
 
@@ -54,21 +56,20 @@ class LiveView:
         if self._live is not None:
             self._live.stop()
 
-    def event(self, trial_id: str, report: Report | None, verdict: Verdict | None) -> None:
+    def event(self, row: TrialRow, report: Report | None, verdict: Verdict | None) -> None:
         """One committed report, or a trial that failed."""
-        row = self._session.trials[trial_id]
         self._doing = ""
         if report is not None and report.row.images_per_second:
-            self._speed[trial_id] = report.row.images_per_second
+            self._speed[row.id] = report.row.images_per_second
         if row.status in ENDED:
-            self._speed.pop(trial_id, None)
+            self._speed.pop(row.id, None)
         if self._live is not None:
             return
         accuracy = f"{100 * row.val_acc:6.2f} %" if row.val_acc is not None else "     - "
         rung = f"  rung {verdict.rung}: {'stop' if verdict.stop else 'go on'}" if verdict and verdict.rung else ""
         cause = f"  ({row.cause})" if row.status in ("failed", "diverged") and row.cause else ""
         self._line(
-            f"{trial_id} {self._words(row)}  epoch {row.epochs or 0}/{row.config['epochs']}  val {accuracy}  "
+            f"{row.id} {self._words(row)}  epoch {row.epochs or 0}/{row.config['epochs']}  val {accuracy}  "
             f"{row.status}{rung}{cause}"
         )
 
@@ -94,17 +95,17 @@ class LiveView:
     def render(self) -> RenderableType:
         """The whole view, from the session as it is now."""
         session = self._session
-        rows = list(session.trials.values())
-        counts = Counter(row.status for row in rows)
-        ended = sum(row.status in ENDED for row in rows)
+        rows = list(session.unfinished.values())
+        counts = session.ended.statuses + Counter(row.status for row in rows)
+        ended = len(session.ended)
         elapsed = time.monotonic() - self._began
-        best = max((row for row in rows if row.val_acc is not None), key=lambda row: row.val_acc or 0, default=None)
+        top = best([*session.ended.best, *rows], session.scheduler.rungs)
 
         head = Table.grid(padding=(0, 2))
         head.add_row(
             Text(session.search_id, style="bold"),
             f"{ended}/{session.planned} trials",
-            f"{_clock(elapsed)} elapsed, {self._left(rows)} left",
+            f"{_clock(elapsed)} elapsed, {self._left()} left",
             f"{sum(self._speed.values()):,.0f} images/s",
         )
         states = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
@@ -114,8 +115,9 @@ class LiveView:
             Text(self._doing or states, style="dim"),
         )
         lines: list[RenderableType] = [head, bar]
-        if best is not None and best.val_acc is not None:
-            lines.append(Text(f"best so far {100 * best.val_acc:.2f} %  {best.id}  {self._words(best)}"))
+        if top is not None and top.val_acc is not None:
+            at = "" if top.epochs == top.config["epochs"] else f", at epoch {top.epochs} of {top.config['epochs']}"
+            lines.append(Text(f"best so far {100 * top.val_acc:.2f} %  {top.id}  {self._words(top)}{at}"))
         if session.scheduler.rungs:
             lines.append(Text(f"rungs at epochs {', '.join(map(str, session.scheduler.rungs))}", style="dim"))
         lines.append(self._table(rows))
@@ -126,12 +128,7 @@ class LiveView:
         for name in ("trial", "variant", "epoch", "val acc", "images/s", "status"):
             table.add_column(name, justify="right" if name in ("epoch", "val acc", "images/s") else "left")
         running = [row for row in rows if row.status == "running"]
-        others = sorted(
-            (row for row in rows if row.status in ENDED),
-            key=lambda row: (row.epochs or 0, row.val_acc or 0),
-            reverse=True,
-        )
-        for row in (running + others)[:ROWS]:
+        for row in (running + self._session.ended.best)[:ROWS]:
             speed = self._speed.get(row.id)
             table.add_row(
                 row.id,
@@ -144,13 +141,13 @@ class LiveView:
             )
         return table
 
-    def _left(self, rows: list[TrialRow]) -> str:
+    def _left(self) -> str:
         """Expected time left: what the trials that ended took, for each one that has not, over the slots."""
-        took = [row.wall_seconds for row in rows if row.status in ENDED and row.wall_seconds]
-        if not took:
+        took = self._session.ended.mean_seconds
+        if took is None:
             return "?"
-        missing = self._session.planned - sum(row.status in ENDED for row in rows)
-        return _clock(sum(took) / len(took) * missing / self._session.concurrency)
+        missing = self._session.planned - len(self._session.ended)
+        return _clock(took * missing / self._session.concurrency)
 
 
 def telling_keys(experiment: Experiment) -> list[str]:

@@ -25,7 +25,7 @@ class Watching(tune.Callback):
     def __init__(self, session: Session, watchdog: Watchdog) -> None:
         self._watchdog = watchdog
         self._looked = 0.0
-        for row in session.trials.values():  # what earlier drivers of the search have seen
+        for row in session.store.trials(session.search_id):  # what earlier drivers of the search have seen
             if row.epochs and row.wall_seconds:
                 watchdog.learn(row.id, row.config["ffn"], row.wall_seconds / row.epochs)
 

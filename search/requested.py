@@ -7,8 +7,6 @@ afterwards wants it to go on.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from results.rows import RequestRow
 from results.store import Store
 
@@ -27,13 +25,13 @@ class Requested:
             if request.trial_id is None:
                 store.handle_request(request.id)
 
-    def look(self, trials: Collection[str]) -> list[str]:
-        """Read what is open now; the last request of each of these trials."""
+    def look(self) -> list[str]:
+        """Read what is open now; the trials of which something is asked."""
         ending, of = None, dict[str, RequestRow]()
         for request in self._store.requests(self._search_id, still_open=True):
             if request.trial_id is None:
                 ending = request.request
-            elif request.trial_id in trials:
+            else:
                 if request.trial_id in of:
                     self._store.handle_request(of[request.trial_id].id)  # overruled by this one
                 of[request.trial_id] = request

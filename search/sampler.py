@@ -25,8 +25,9 @@ from results.errors import InputError
 from search.catalog import said
 from search.experiment import Experiment, compose
 from search.known import Known
-from search.samplers import GRID_POINTS, MEMORYLESS, build_sampler
+from search.samplers import GRID_POINTS, MEMORYLESS, WINDOWED, build_sampler
 from search.space import StudyScope
+from search.window import MODELLED, MODELLED_BEST, without_the_forgotten
 from trainer.config import Flat, FlatValue
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # what it warns of at every key, `samplers.limits` says once
@@ -75,22 +76,25 @@ class Sampler:
     def __init__(self, experiment: Experiment, startup_trials: int) -> None:
         self._experiment, self._startup = experiment, startup_trials
         self._own = build_sampler(experiment.sampler, self._seed(0, 0), startup_trials)
+        self._room = 2 * MODELLED + MODELLED_BEST
+        """Trials that the study may have before it is made anew."""
         self._memoryless = experiment.sampler in MEMORYLESS
         high, low = optuna.study.StudyDirection.MAXIMIZE, optuna.study.StudyDirection.MINIMIZE
         directions = [high, *[low] * (len(experiment.objectives) - 1)]
         self.study = optuna.create_study(directions=directions, sampler=self._own)
         self._running: dict[int, optuna.Trial] = {}
-        self._variants: set[tuple[tuple[str, FlatValue], ...]] = set()
+        self._variants: set[int] = set()
         for known in experiment.known:
             self._know(known)
 
     def ask(self, number: int) -> Flat | None:
         """The flat dictionary of trial `number`; none where the space has no variant left that was not tried."""
+        self._forget()
         for attempt in range(ATTEMPTS):
             self.study.sampler = self._for(number, attempt)
             trial = self.study.ask()
             flat = self._compose(trial)
-            variant = tuple(sorted(flat.items()))
+            variant = _digest(flat)
             if variant not in self._variants:
                 self._variants.add(variant)
                 self._running[number] = trial
@@ -135,7 +139,7 @@ class Sampler:
             )
         )
         if not self._experiment.train_known:
-            self._variants.add(tuple(sorted(flat.items())))
+            self._variants.add(_digest(flat))
 
     def recall(self, number: int, config: Mapping[str, FlatValue]) -> None:
         """Take in a trial of the store as if it had just been asked for. Call in the order of numbers.
@@ -143,6 +147,7 @@ class Sampler:
         Raises:
             InputError: the space no longer asks for what this trial holds.
         """
+        self._forget()
         self.study.enqueue_trial({key: value for key, value in config.items() if value is not None})
         trial = self.study.ask()
         with warnings.catch_warnings():
@@ -155,7 +160,7 @@ class Sampler:
                 f"The space of {self._experiment.name!r} has changed since trial {number} was sampled "
                 f"({', '.join(changed)}); give the changed experiment another name and start a new search."
             )
-        self._variants.add(tuple(sorted(flat.items())))
+        self._variants.add(_digest(flat))
         self._running[number] = trial
 
     def take_up(self, past: Sequence[Past]) -> bool:
@@ -198,7 +203,7 @@ class Sampler:
         if not _differing(self._running[past.number], past.config):
             return True
         self._tell(self._running.pop(past.number), TrialState.FAIL)
-        self._variants.discard(tuple(sorted(flat.items())))
+        self._variants.discard(_digest(flat))
         return False
 
     def _hear(self, past: Past) -> None:
@@ -253,6 +258,12 @@ class Sampler:
             )
         return compose({**experiment.base, **experiment.fixed}, sampled, experiment.seeds[0])
 
+    def _forget(self) -> None:
+        """Now and then, let go of the trials that the sampler will never look at again."""
+        if self._experiment.sampler in WINDOWED and len(self.study._get_trials(deepcopy=False)) >= self._room:
+            self.study, self._running = without_the_forgotten(self.study, self._own, self._running)
+            self._room = len(self.study._get_trials(deepcopy=False)) + MODELLED
+
     def _for(self, number: int, attempt: int) -> optuna.samplers.BaseSampler:
         """The sampler of one attempt."""
         if attempt >= ATTEMPTS // 3:
@@ -277,6 +288,12 @@ class Sampler:
                 break
             found.update(self._running[number].distributions)
         return dict(sorted(found.items()))
+
+
+def _digest(flat: Mapping[str, FlatValue]) -> int:
+    """What is kept of a variant that was tried, in 64 bits; numbers that are equal, as 1 and 1.0, are the same."""
+    plain = [(key, float(value) if isinstance(value, (int, float)) else value) for key, value in sorted(flat.items())]
+    return int.from_bytes(hashlib.sha256(repr(plain).encode()).digest()[:8], "big")
 
 
 def _differing(trial: optuna.trial.BaseTrial, config: Mapping[str, FlatValue]) -> list[str]:

@@ -1,70 +1,39 @@
 """Optuna's samplers by name: five short names with settings that suit a search, any other by the name of its class.
 
 - `tpe`: multivariate and grouped, so that keys of one feed-forward kind are modelled together; counts running trials as bad;
-  models the last 200 trials and the best before them.
+  models the last 200 trials and the best 25 before them.
 - `random`: every key by chance.
 - `gp`: a Gaussian process over the keys that all finished trials share; a kind's own keys are drawn by chance.
 - `nsgaii`: an evolution of the same keys, made for two objectives. Its populations are of finished trials only.
 - `grid`: `GRID_POINTS` values of each range, every combination once, in a random order.
+
+Under `tpe` and `random` an ask takes as long, and a driver needs as much memory, whether the search has a thousand trials or
+ten thousand; all others keep every trial, and most of them model every one.
 """
 
 from __future__ import annotations
 
-import heapq
 import inspect
 import warnings
-from typing import Any, Self
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from results.errors import InputError
 from search.experiment import one_of
+from search.window import Window
 
 NAMES = ("tpe", "random", "gp", "nsgaii", "grid")
 MEMORYLESS = frozenset({"tpe", "random", "gp"})
 """These ask by what the study knows of each trial and by a seed, and by nothing else: seeded anew for each ask, they go on
 from a study that was only filled in. The others keep notes of their own (generations, a tree, a generator that runs on), so
 they are asked everything again, in the order of the store."""
+WINDOWED = frozenset({"tpe", "random"})
+"""These look at a window of the study at most, so that what is out of it can be forgotten."""
 GRID_POINTS = 5
-MODELLED, MODELLED_BEST = 200, 25
-"""The last trials that `tpe` models, and the best ones of all before: as many as its good part ever holds (gamma)."""
-
-
-class _Window:
-    """A study of which a model sees the last `MODELLED` trials, and the best `MODELLED_BEST` before them.
-
-    Looked up once, so good for one ask. Trials that failed do not count.
-    """
-
-    def __init__(self, study: optuna.Study, trials: list[FrozenTrial]) -> None:
-        self._study, self._trials = study, trials
-
-    @classmethod
-    def of(cls, study: optuna.Study) -> Self:
-        trials = [trial for trial in study._get_trials(deepcopy=False, use_cache=True) if trial.state in _COUNTED]
-        older: list[FrozenTrial] = []
-        if len(study.directions) == 1 and len(trials) > MODELLED:
-            complete = (trial for trial in trials[:-MODELLED] if trial.state is TrialState.COMPLETE)
-            older = heapq.nlargest(MODELLED_BEST, complete, key=lambda trial: trial.value or 0.0)
-            older.sort(key=lambda trial: trial.number)
-        return cls(study, older + trials[-MODELLED:])
-
-    def one_of_each_sort(self) -> _Window:
-        """The last trial of those that have the same keys: they tell as well as all which keys go together."""
-        sorts = {tuple(trial.distributions): trial for trial in self._trials if trial.state is not TrialState.RUNNING}
-        return _Window(self._study, list(sorts.values()))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._study, name)
-
-    def _get_trials(self, deepcopy: bool = True, states: Any = None, use_cache: bool = False) -> list[FrozenTrial]:
-        return [trial for trial in self._trials if states is None or trial.state in states]
-
-
-_COUNTED = frozenset({TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING})
 
 
 class _Tpe(optuna.samplers.TPESampler):
@@ -80,7 +49,7 @@ class _Tpe(optuna.samplers.TPESampler):
     _seen: Any = None
 
     def _window(self, study: Any) -> Any:
-        self._seen = self._seen or _Window.of(study)
+        self._seen = self._seen or Window.of(study)
         return self._seen
 
     def infer_relative_search_space(self, study: Any, trial: FrozenTrial) -> dict[str, BaseDistribution]:

@@ -20,6 +20,7 @@ from arch_space.cost import price
 from results.losses import Loss, accumulations, causes, lost_workers, with_loss
 from results.rows import DecisionRow, TrialRow
 from results.store import ENDED, STOPPED_AS_ASKED, Store
+from search.ended import Ended
 from search.experiment import Experiment
 from search.latencies import LATENCY, latency_of
 from search.requested import Requested
@@ -81,7 +82,7 @@ class Session:
         startup_trials: int,
         time_budget_seconds: float | None = None,
         gpu_hours: float | None = None,
-        on_event: Callable[[str, Report | None, Verdict | None], None] = lambda trial_id, report, verdict: None,
+        on_event: Callable[[TrialRow, Report | None, Verdict | None], None] = lambda row, report, verdict: None,
         sampler: Suggester | None = None,
         clock: Callable[[], float] = time.monotonic,
         trials_folder: Path | None = None,
@@ -103,14 +104,15 @@ class Session:
             self.sampler = Sampler(experiment, startup_trials)
         self.sampler_is_exact = True
         """Whether the sampler will ask what it would have asked, had nothing been interrupted."""
-        self.trials: dict[str, TrialRow] = {}
+        self.unfinished: dict[str, TrialRow] = {}
+        """The trials that have not ended, by their ids; of the others the store has the rows."""
+        self.ended = Ended()
         self.broken: OSError | None = None
         """What made it impossible to go on, such as a full disk."""
         self._live: set[str] = set()
-        self._waiting: list[tuple[bool, int]] = []
+        self._waiting: list[tuple[bool, int, str]] = []
         """A heap of the trials that have neither ended nor a worker, by their numbers; those that a killed driver was
         training come first, as if it had not been killed."""
-        self._ids: dict[int, str] = {}
         self._exhausted = False
         self.requested = Requested(store, search_id)
         self._take_up()
@@ -123,7 +125,7 @@ class Session:
         if len(self._live) >= self.concurrency or self._winding_up:
             return None
         if self._waiting:
-            row: TrialRow | None = self.trials[self._ids[heapq.heappop(self._waiting)[1]]]
+            row: TrialRow | None = self.unfinished[heapq.heappop(self._waiting)[-1]]
         else:
             row = self._new_trial()
         if row is None:
@@ -148,7 +150,16 @@ class Session:
     @property
     def paused(self) -> list[str]:
         """The trials that were paused one by one, and wait until they are asked for."""
-        return [row.id for row in self.trials.values() if row.status == "paused"]
+        return [row.id for row in self.unfinished.values() if row.status == "paused"]
+
+    @property
+    def begun(self) -> int:
+        """Trials that the search has so far, ended ones too."""
+        return len(self.unfinished) + len(self.ended)
+
+    def trial(self, trial_id: str) -> TrialRow:
+        """A trial of this search, whether it has ended or not."""
+        return self.unfinished.get(trial_id) or self.store.trial(trial_id)
 
     @property
     def _winding_up(self) -> bool:
@@ -182,23 +193,23 @@ class Session:
         """Trials that the search has when it ends."""
         if self.experiment.is_comparison:
             return self._plan.total
-        return max(len(self.trials), self.experiment.trials) if not self._exhausted else len(self.trials)
+        return max(self.begun, self.experiment.trials) if not self._exhausted else self.begun
 
     @property
     def complete(self) -> bool:
         """Whether every planned trial has come to an end of its own."""
-        return not self._has_new and all(row.status in ENDED for row in self.trials.values())
+        return not self._has_new and not self.unfinished
 
     @property
     def _has_new(self) -> bool:
         if self.experiment.is_comparison:
             return self._plan.has_new
-        return not self._exhausted and len(self.trials) < self.experiment.trials
+        return not self._exhausted and self.begun < self.experiment.trials
 
     def _new_trial(self) -> TrialRow | None:
         if not self._has_new:
             return None
-        number = len(self.trials) + 1
+        number = self.begun + 1
         if self.sampler is None:
             config = self._plan.pop()
             return self._insert(number, config, self._plan.marks(config)) if config is not None else None
@@ -233,15 +244,14 @@ class Session:
             latency_seconds=latency,
             provenance={"folder": str(self._trials_folder / f"{number:03d}-{words}"), **(marks or {})},
         )
-        self.trials[trial_id] = self.store.trial(trial_id)
-        self._ids[number] = trial_id
-        return self.trials[trial_id]
+        row = self.unfinished[trial_id] = self.store.trial(trial_id)
+        return row
 
     # what a report means
 
     def attempt(self, trial_id: str) -> int:
         """The number of the worker that is about to train a trial: above any before, whichever driver gave them."""
-        number = int(self.trials[trial_id].provenance.get("attempt", 0)) + 1
+        number = int(self.unfinished[trial_id].provenance.get("attempt", 0)) + 1
         self._update(trial_id, provenance={"attempt": number})
         return number
 
@@ -252,7 +262,7 @@ class Session:
         worker which was cut off and came back), changes nothing.
         """
         self.heed()
-        row = self.trials[trial_id]
+        row = self.trial(trial_id)
         if attempt is not None and attempt < row.provenance.get("attempt", 0):
             return False
         if row.status in ENDED or row.status == "paused":
@@ -262,47 +272,48 @@ class Session:
         value = report.row.val_acc
         verdict = NOT_JUDGED if report.ended else self.scheduler.judge(self._entrant(row), report.row.epoch, value)
         status = report.status if report.ended else "stopped" if verdict.stop else "running"
-        self._commit(row, report, verdict, status, provenance)
+        row = self._commit(row, report, verdict, status, provenance)
         if self.sampler is not None:
             if value is not None and math.isfinite(value):
                 self.sampler.report(row.number, report.row.epoch, value)
             if status in ENDED:
-                self.sampler.tell(row.number, status, self._objectives(self.trials[trial_id]))
+                self.sampler.tell(row.number, status, self._objectives(row))
         if status in ENDED:
             self.release(trial_id)
             checkpoint.remove_resume_files(Path(row.provenance["folder"]))
-        self.on_event(trial_id, report, verdict)
+        self.on_event(row, report, verdict)
         if status not in ENDED:
             self._act(trial_id)
-        return self.trials[trial_id].status != "running" or self._winding_up
+        now = self.unfinished.get(trial_id)
+        return now is None or now.status != "running" or self._winding_up
 
     def fail(self, trial_id: str, cause: str, **columns: Any) -> None:
         """A trial that will not go on: its worker died too often, or its code raised."""
-        row = self.trials[trial_id]
-        if row.status in ENDED:
+        row = self.unfinished.get(trial_id)
+        if row is None:
             return
-        self._update(trial_id, status="failed", cause=cause[:2000], ended=datetime.now(UTC), **columns)
+        row = self._update(trial_id, status="failed", cause=cause[:2000], ended=datetime.now(UTC), **columns)
         self.release(trial_id)
         if self.sampler is not None:
             self.sampler.tell(row.number, "failed", self._objectives(row))
         checkpoint.remove_resume_files(Path(row.provenance["folder"]))
-        self.on_event(trial_id, None, None)
+        self.on_event(row, None, None)
 
     # what was asked from another terminal
 
     def heed(self) -> None:
         """Look for requests, and act on those that need not wait for a trial to end its epoch."""
-        for trial_id in self.requested.look(self.trials):
+        for trial_id in self.requested.look():
             if trial_id not in self._live or self.requested.of(trial_id) == "resume":
                 self._act(trial_id)
         if self.requested.ending == "stop":
-            for row in list(self.trials.values()):
-                if row.status not in ENDED and row.id not in self._live:
+            for row in list(self.unfinished.values()):
+                if row.id not in self._live:
                     self._stop_as_asked(row)
 
     def _act(self, trial_id: str) -> None:
         """Do with a trial what was asked last, if anything: it has no worker, or has just reported."""
-        row = self.trials[trial_id]
+        row = self.trial(trial_id)
         asked = "stop" if self.requested.ending == "stop" else self.requested.of(trial_id)
         if row.status in ENDED:
             self.requested.done(trial_id)
@@ -344,8 +355,8 @@ class Session:
 
         It is the next one to be given out, as if it had never had the worker.
         """
-        row = self.trials[trial_id]
-        if row.status not in ENDED and row.status != "paused":
+        row = self.unfinished.get(trial_id)
+        if row is not None and row.status != "paused":
             loss = Loss(epoch=row.epochs, cause=how)
             known = lost_workers(row.provenance)
             if len(known) < RETRIES:
@@ -361,8 +372,8 @@ class Session:
 
         Committed before the worker does so.
         """
-        row = self.trials[trial_id]
-        if row.status in ENDED or row.status == "paused":
+        row = self.unfinished.get(trial_id)
+        if row is None or row.status == "paused":
             return None
         batch = row.config["batch_size"]
         full = f"the GPU's memory was full with micro-batches of {batch // accumulation}"
@@ -385,8 +396,8 @@ class Session:
         Raises:
             SupersededError: that one is not ours: another driver has taken the search up, so it is no longer ours to end.
         """
-        row = self.trials[trial_id]
-        if row.status not in (*ENDED, "paused") and attempt >= row.provenance.get("attempt", 0):
+        row = self.unfinished.get(trial_id)
+        if row is not None and row.status != "paused" and attempt >= row.provenance.get("attempt", 0):
             raise SupersededError(f"Another process drives {self.search_id} by now.")
 
     def release(self, trial_id: str) -> None:
@@ -395,8 +406,8 @@ class Session:
             return
         self._count_gpu_seconds()
         self._live.discard(trial_id)
-        row = self.trials[trial_id]
-        if row.status not in ENDED and row.status != "paused":
+        row = self.unfinished.get(trial_id)
+        if row is not None and row.status != "paused":
             heapq.heappush(self._waiting, _turn(row))
 
     def close(self) -> str:
@@ -405,10 +416,10 @@ class Session:
         `ended`; `stopped` or `paused` as asked, or `paused` because all that is left are trials that were paused one by
         one; else `interrupted`.
         """
-        for row in list(self.trials.values()):
+        for row in list(self.unfinished.values()):
             if row.status == "running":
                 self._update(row.id, status="interrupted")
-        unfinished = [row for row in self.trials.values() if row.status not in ENDED]
+        unfinished = list(self.unfinished.values())
         status = "interrupted"
         if self.complete:
             status = "ended"
@@ -442,7 +453,9 @@ class Session:
     def _entrant(self, row: TrialRow) -> Entrant:
         return Entrant(row.number, self.group(row))
 
-    def _commit(self, row: TrialRow, report: Report, verdict: Verdict, status: str, provenance: dict[str, Any]) -> None:
+    def _commit(
+        self, row: TrialRow, report: Report, verdict: Verdict, status: str, provenance: dict[str, Any]
+    ) -> TrialRow:
         decision = None
         if verdict.rung is not None:
             decision = DecisionRow(
@@ -461,30 +474,33 @@ class Session:
         if provenance:
             columns["provenance"] = provenance
         self.store.commit_report(row.id, report.row, decision, **columns)
-        self._read_again(row.id)
+        return self._read_again(row.id)
 
     def _cause(self, verdict: Verdict) -> str:
         if verdict.value is None or verdict.cutoff is None:
             return f"{self.scheduler.name}: the accuracy at epoch {verdict.rung} was not a number"
         return f"{self.scheduler.name}: {verdict.value:.4f} below {verdict.cutoff:.4f} at epoch {verdict.rung}"
 
-    def _update(self, trial_id: str, **columns: Any) -> None:
+    def _update(self, trial_id: str, **columns: Any) -> TrialRow:
         self.store.update_trial(trial_id, **columns)
-        self._read_again(trial_id)
+        return self._read_again(trial_id)
 
-    def _read_again(self, trial_id: str) -> None:
+    def _read_again(self, trial_id: str) -> TrialRow:
         """After every change of a trial; an end, whatever its reason, may let others of a comparison start."""
-        row = self.trials[trial_id] = self.store.trial(trial_id)
-        if self.sampler is None and row.status in ENDED:
-            self._plan.learn(row)
+        row = self.unfinished[trial_id] = self.store.trial(trial_id)
+        if row.status in ENDED:
+            del self.unfinished[trial_id]
+            self.ended.add(row)
+            if self.sampler is None:
+                self._plan.learn(row)
+        return row
 
     # after any crash
 
     def _take_up(self) -> None:
         """Bring back rungs, sampler and unfinished trials from the store."""
         rows = self.store.trials(self.search_id)
-        self.trials = {row.id: row for row in rows}
-        self._ids = {row.number: row.id for row in rows}
+        self.unfinished = {row.id: row for row in rows if row.status not in ENDED}
         self._waiting = sorted(_turn(row) for row in rows if row.status not in (*ENDED, "paused"))
         curves = self.store.curves(self.search_id)
         judge_again(
@@ -501,7 +517,8 @@ class Session:
         else:
             self.sampler_is_exact = self.sampler.take_up([self._past(row, curves.get(row.id, ())) for row in rows])
         for row in rows:
-            if row.status in ENDED:  # killed between the commit of an end and the removal of its files
+            if row.status in ENDED:
+                self.ended.add(row)  # next: of one killed between the commit of an end and the removal of its files
                 checkpoint.remove_resume_files(Path(row.provenance["folder"]))
 
 
@@ -510,5 +527,5 @@ def _given_up(losses: Sequence[Loss]) -> str:
     return f"given up after {len(losses)} tries: {causes(losses)}"
 
 
-def _turn(row: TrialRow) -> tuple[bool, int]:
-    return row.status != "running", row.number
+def _turn(row: TrialRow) -> tuple[bool, int, str]:
+    return row.status != "running", row.number, row.id

@@ -180,7 +180,7 @@ def _searched(recorded: Recording, setting: Setting, concurrency: int, order: Se
             clock=clock,
         )
         simulate(session, curve, clock)
-        return list(session.trials.values())
+        return store.trials(session.search_id)
 
 
 def rank_correlations(recorded: Recording, epochs: Sequence[int]) -> list[RankCorrelation]:

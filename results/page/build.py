@@ -30,7 +30,8 @@ HELP = {
     "front": "Not beaten in accuracy or in cost without losing in the other.",
     "seeds": "Seeds that ran to their end, of those planned.",
     "searched %": "The one run of the search that picked the variant.",
-    "val %": "Validation accuracy at the last epoch: the ranked value. Half widths are of 95 % t intervals over seeds.",
+    "val %": "Validation accuracy at the last epoch: the ranked value. Half widths are of 95 % t intervals over seeds. "
+    "In parentheses: at the epoch that was reached, so it is sorted below those that ran to the end.",
     "test %": "Of the selected checkpoint, measured once.",
     "best %": "Validation accuracy at the best epoch.",
     "test-best %": "Of the best epoch, chosen on the test images.",
@@ -46,6 +47,8 @@ NUMBERS = {
     "neurons": "neurons_used", "MACs": "macs", "epochs": "epochs_run", "GPU s": "gpu_seconds", "wall s": "wall_seconds",
 }  # fmt: skip
 """The column of the table by which a column of the page is sorted; others are sorted as text."""
+AT_THE_END = frozenset({"val %", "best %"})
+"""Of a trial that was stopped these are accuracies of other epochs: sorted by them, it comes last, as if it had none."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -173,6 +176,8 @@ def _value(row: Mapping[Any, Any], name: str) -> str | None:
     """What a cell is sorted by; none for text, empty where it is missing."""
     if name not in NUMBERS:
         return None
+    if name in AT_THE_END and not row["complete"]:
+        return ""
     value = row.get(NUMBERS[name], math.nan)
     if missing(value):
         return ""

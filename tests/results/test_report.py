@@ -86,7 +86,8 @@ def test_a_page_has_the_numbers_of_the_table_and_one_copy_of_the_libraries(tmp_p
         shown = as_plain(load(store.url), variants(load(store.url), name, everything=True))
     assert len(found.rows()) == len(shown["variants"]) == 4
     cells = [values["data-value"] for tag, values in found.tags if tag == "td" and "data-value" in values]
-    assert [str(float(row["val_acc"])) in cells for row in shown["variants"]] == [True] * 4
+    assert [str(float(row["val_acc"])) in cells for row in shown["variants"]] == [True, True, True, False]
+    assert shown["variants"][3]["status"] == "stopped", "its accuracy is shown, but is no number to sort by"
     assert text.count(libraries()[:200]) == 1
     assert {"curves", "parameters", "rungs"} <= set(found.specs)
     assert "70.00" in found.words

@@ -48,7 +48,7 @@ def files(tmp_path_factory):
             )  # fmt: skip
             store.update_trial(of, started=began, ended=began + timedelta(seconds=60 * depth), gpu_seconds=60.0 * depth)
         for hidden in (8, 16, 32):
-            trial(store, one, [0.2], status="stopped", hidden=hidden)
+            trial(store, one, [0.75], status="stopped", hidden=hidden)
         trial(store, one, [0.1], status="diverged", hidden=64)
         two = search(store, grid=True, seeds=(0, 1, 2))
         for ratio in (0.5, 0.7, 1.0):
@@ -115,6 +115,11 @@ def test_a_head_sorts_by_number_and_what_is_missing_comes_last(browser, files):
         assert numbers == sorted(numbers, reverse=falling)
         assert len(set(numbers)) > 2
         assert seen.page.locator("th[aria-sort]").get_attribute("aria-sort") == direction
+    accuracy = next(n for n, head in enumerate(heads, start=1) if head.startswith("val %"))
+    for _ in range(2):  # falling and rising: what was stopped has its accuracy at another epoch
+        seen.page.locator(f"#variants thead th:nth-child({accuracy}) button").click()
+        early = [text.startswith("(") for text in seen.column(accuracy)]
+        assert early == [False] * 8 + [True] * 4
     seen.page.locator("#variants thead th:nth-child(1) button").click()
     ranks = seen.column(1)
     assert [int(rank) for rank in ranks[:8]] == list(range(1, 9))

@@ -78,6 +78,14 @@ def test_the_best_is_one_that_ran_to_its_end_though_another_is_higher_on_its_way
     assert best(read(store, name).trials).id == "toy-1.2"
 
 
+def test_before_any_trial_has_run_to_its_end_the_best_is_among_those_that_passed_most_rungs(store):
+    name = search(store, rungs=(1, 2))
+    trial(store, name, [0.9], status="stopped", hidden=4)
+    trial(store, name, [0.2, 0.4], status="stopped", hidden=8)
+    trial(store, name, [0.3, 0.5], status="running", hidden=16)
+    assert "best so far 50.00 %  toy-1.3" in shown(read(store, name))
+
+
 def test_the_rest_is_what_the_ended_ones_took_and_what_the_running_ones_have_before_them(store):
     """Ended: 3, 3 and 1 epochs of a second. Running: one after 1 epoch, with 2 before it as the two that got further had."""
     name = search(store, trials=8, concurrency=2, epochs=3)

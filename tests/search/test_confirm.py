@@ -102,7 +102,7 @@ def test_patience_is_dropped_so_that_every_variant_trains_to_its_horizon(store, 
     search_id = searched(store, header, tmp_path, replace(SEARCH, base={**SEARCH.base, "patience": 2}))
     new = prepared(store, Wish(search=search_id, top=1, seeds=2))
     session = train(session_of(store, new.search_id, new.experiment, header, tmp_path))
-    assert {row.config["patience"] for row in session.trials.values()} == {None}
+    assert {row.config["patience"] for row in store.trials(session.search_id)} == {None}
     table = variants(load(store.url), new.search_id)
     assert table.rows["searched_val_acc"].dropna().tolist() == [best(store, search_id, 1)[0].val_acc]
 

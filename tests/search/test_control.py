@@ -52,7 +52,7 @@ def violations(store, search_id):
 def train(session, assignment, until):
     """Report the epochs of a trial up to this one; whether it stops there."""
     stops = False
-    for epoch in range(session.trials[assignment.trial_id].epochs + 1, until + 1):
+    for epoch in range(session.trial(assignment.trial_id).epochs + 1, until + 1):
         assert not stops
         stops = session.report(assignment.trial_id, report_of(assignment.flat, epoch), {})
     return stops

@@ -11,8 +11,9 @@ from optuna.trial import TrialState
 from results.errors import InputError
 from search.experiment import Experiment
 from search.sampler import Past, Sampler
-from search.samplers import MODELLED, MODELLED_BEST, _Window, build_sampler, limits
+from search.samplers import build_sampler, limits
 from search.space import StudyScope, even_points, suggest_ffn, whole_points
+from search.window import MODELLED, MODELLED_BEST, Window
 
 
 def space(scope):
@@ -236,22 +237,77 @@ def test_a_sampler_whose_package_is_missing_names_it():
         pytest.skip("cmaes is installed here")
 
 
-def test_tpe_sees_a_window_of_the_last_trials_and_the_best_before_and_still_asks_the_same_after_a_rebuild():
+def whole_study(settings, past):
+    """All trials of the past in an Optuna study that forgets none."""
+    study = optuna.create_study(direction="maximize")
+    states = {"running": TrialState.RUNNING, "finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED}
+    place = Sampler(settings, 4).place
+    for each in past:
+        state = states.get(each.status, TrialState.FAIL)
+        point, _ = place(each.config)
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=state, params=point.params, distributions=point.distributions,
+                value=each.values[0] if state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
+                intermediate_values={1: each.values[0]} if each.values and each.values[0] is not None else {},
+            )
+        )  # fmt: skip
+    return study
+
+
+def test_a_long_study_forgets_what_tpe_would_not_look_at_and_asks_as_one_that_forgets_nothing():
     settings = experiment()
-    slots = Slots(settings, 2)
-    slots.run(MODELLED + MODELLED_BEST + 40, rebuild=False)
-    study = slots.sampler.study
-    seen = _Window.of(study)._get_trials()
-    counted = [trial for trial in study.trials if trial.state is not TrialState.FAIL]
-    assert any(trial.state is TrialState.RUNNING for trial in counted[-2:])
-    assert [trial.number for trial in seen[-MODELLED:]] == [trial.number for trial in counted[-MODELLED:]]
-    older = [trial.value for trial in counted[:-MODELLED] if trial.state is TrialState.COMPLETE]
-    assert sorted(trial.value for trial in seen[:-MODELLED]) == sorted(older)[-MODELLED_BEST:]
-    past = slots.past.copy()
-    following = slots.ask()
+    slots = Slots(settings, 9)
+    slots.run(3 * MODELLED, rebuild=False)
+    live = [each.number for each in slots.past if each.ended is None]
+    assert len(live) == 8
+    kept = slots.sampler.study.trials
+    assert MODELLED + MODELLED_BEST <= len(kept) < 2 * (MODELLED + MODELLED_BEST)
+    for _ in range(12):
+        past = slots.past.copy()
+        study, number = whole_study(settings, past), len(past) + 1
+        ours, all_seen = Window.of(slots.sampler.study)._get_trials(), Window.of(study)._get_trials()
+        assert [(trial.state, trial.params, trial.values) for trial in ours] == [
+            (trial.state, trial.params, trial.values) for trial in all_seen
+        ]
+        study.sampler = build_sampler("tpe", slots.sampler._seed(number, 0), 4)
+        expected = space(StudyScope(study.ask(), {}, {}))
+        flat = slots.ask()
+        assert {key: flat[key] for key in expected} == expected
+        slots.end(live.pop(0))
+        live.append(number)
     again = Sampler(settings, 4)
     assert again.take_up(past)
-    assert again.ask(len(past) + 1) == following
+    assert again.ask(number) == flat
+
+
+def test_a_window_reaches_further_back_when_a_running_trial_fails_and_what_it_finds_there_was_not_forgotten():
+    slots = Slots(experiment(), MODELLED)
+    slots.run(2 * MODELLED + MODELLED_BEST + 2, rebuild=False)  # so many at once that most of the window runs
+    sampler = slots.sampler
+    assert len(sampler.study.trials) < len(slots.past), "the first were forgotten just now"
+    for each in [each for each in slots.past if each.ended is None][::2]:
+        sampler.tell(each.number, "failed", [None])
+        slots.past[each.number - 1] = replace(each, status="failed", ended=slots.now)
+    seen = Window.of(sampler.study)._get_trials()
+    assert [trial.params for trial in seen] == [
+        trial.params for trial in Window.of(whole_study(experiment(), slots.past))._get_trials()
+    ]
+
+
+def test_what_a_study_keeps_of_two_objectives_is_its_last_trials():
+    slots = Slots(experiment(objectives=("val_acc", "parameters"), sampler="random"), 2)
+    slots.run(2 * MODELLED + MODELLED_BEST + 2, rebuild=False)
+    assert MODELLED < len(slots.sampler.study.trials) < MODELLED + 5
+
+
+def test_a_variant_that_was_forgotten_is_still_not_asked_for_twice():
+    def rates(scope):
+        return {"ffn": "mlp", "ffn.mlp.hidden": scope.int("ffn.mlp.hidden", 1, 700)}
+
+    flats = Slots(experiment(space=rates, sampler="random"), 1).run(500, rebuild=False)
+    assert len(flats) > 2 * MODELLED + MODELLED_BEST
+    assert len({flat["ffn.mlp.hidden"] for flat in flats}) == len(flats)
 
 
 @pytest.mark.filterwarnings("ignore:Argument")

@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import textwrap
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from results.losses import lost_workers
 from results.rows import EpochRow
 from results.store import Store
+from search.ended import BEST, Ended
 from search.experiment import Experiment
 from search.ray_watch import resume_arguments
 from search.session import RETRIES, Session
@@ -174,11 +176,11 @@ def test_four_slots_killed_at_any_report_are_judged_as_if_nothing_had_happened(s
         epochs[each.trial_id] += 1
         report = report_of(each.flat, epochs[each.trial_id])
         if not report.ended:
-            entrant = session._entrant(session.trials[each.trial_id])
+            entrant = session._entrant(session.trial(each.trial_id))
             again = session_of(store, search_id, experiment, header, tmp_path, concurrency=4)
             foretold = again.scheduler.judge(entrant, report.row.epoch, report.row.val_acc)
             said = []
-            session.on_event = lambda trial_id, report, verdict, said=said: said.append(verdict)
+            session.on_event = lambda row, report, verdict, said=said: said.append(verdict)
         if session.report(each.trial_id, report, {}):
             live.remove(each)
             following = session.next_trial()
@@ -229,6 +231,39 @@ def test_a_running_trial_whose_accuracy_is_not_a_number_is_stopped_at_its_rung(s
     assert (decision.value, decision.cutoff, decision.decision) == (None, None, "stop")
     following = session_of(store, search_id, SEARCH, header, tmp_path).next_trial()
     assert following.number == 2
+
+
+def test_a_session_keeps_no_row_of_a_trial_that_has_ended_but_a_few_of_the_best(store, header, tmp_path):
+    search_id = new_search(store, SEARCH)
+    session = run(lambda: session_of(store, search_id, SEARCH, header, tmp_path))
+    rows = store.trials(search_id)
+    assert session.unfinished == {}
+    assert (len(session.ended), session.ended.epochs) == (len(rows), sum(row.epochs for row in rows))
+    assert session.ended.statuses == Counter(row.status for row in rows)
+    finished = [row for row in rows if row.status == "finished"]
+    assert session.ended.best[0] == max(finished, key=lambda row: row.val_acc)
+    assert session.ended.best == session_of(store, search_id, SEARCH, header, tmp_path).ended.best
+    for row in rows:  # one that comes late is answered from the store
+        assert session.trial(row.id) == row
+        assert session.report(row.id, report_of(row.config, row.epochs + 1), {})
+    assert store.trials(search_id) == rows
+
+
+def test_what_stopped_early_stands_below_what_went_on_whatever_its_accuracy(store, header, tmp_path):
+    ended, rows = Ended(), []
+    search_id = new_search(store, SEARCH)
+    ends = [("stopped", 3, 0.9), ("finished", 9, 0.5), ("diverged", 9, 0.8), ("stopped", 1, 0.95), ("finished", 9, 0.6)]
+    for number, (status, epochs, value) in enumerate(ends, start=1):
+        trial = store.add_trial(search_id, number, {"ffn": "mlp"}, parameters=1, neurons_used=1, macs=1,
+                                macs_conditional=1)  # fmt: skip
+        store.update_trial(trial, status=status, epochs=epochs, val_acc=value, wall_seconds=float(epochs))
+        rows.append(store.trial(trial))
+        ended.add(rows[-1])
+    assert [row.number for row in ended.best] == [5, 2, 3, 1, 4]
+    assert ended.mean_seconds == 31 / 5
+    for _ in range(BEST):
+        ended.add(rows[0])
+    assert [row.number for row in ended.best] == [5, 2, 3, *[1] * (BEST - 3)]
 
 
 def test_no_more_trials_are_given_out_than_there_are_slots(store, header, tmp_path):
@@ -405,7 +440,7 @@ def test_a_trial_out_of_memory_goes_on_in_smaller_parts_under_any_driver_until_t
     again = session_of(store, search_id, SEARCH, header, tmp_path)  # the first was killed
     assignment = again.next_trial()
     assert (assignment.trial_id, assignment.accumulation, assignment.flat["accumulation"]) == ("toy-1.1", 4, 1)
-    assert lost_workers(again.trials["toy-1.1"].provenance) == [], "memory takes no retry of a lost worker"
+    assert lost_workers(again.trial("toy-1.1").provenance) == [], "memory takes no retry of a lost worker"
     assert [again.run_out_of_memory("toy-1.1", parts) for parts in (4, 8, 16)] == [8, 16, None]
     row = store.trial("toy-1.1")
     assert row.status == "failed"
@@ -428,8 +463,8 @@ def test_a_trial_whose_worker_died_is_the_next_one_and_fails_when_it_dies_too_of
         f"{first.trial_id}: its worker died after epoch 1; it starts again from its last checkpoint"
     ] * 2
     session.lose(first.trial_id, "its worker died")
-    assert session.trials[first.trial_id].status == "failed"
-    assert session.trials[first.trial_id].cause == "given up after 3 tries: its worker died after epochs 1, 1, 1"
+    assert session.trial(first.trial_id).status == "failed"
+    assert session.trial(first.trial_id).cause == "given up after 3 tries: its worker died after epochs 1, 1, 1"
     assert session.next_trial().number == 2
 
 

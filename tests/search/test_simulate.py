@@ -69,7 +69,7 @@ def test_slots_run_side_by_side_in_virtual_time_and_reports_come_in_the_order_of
     experiment = replace(SEARCH, trials=2, scheduler="none", base={**SEARCH.base, "epochs": 3})
     session, clock = virtual(store, experiment, header, tmp_path, slots=2)
     arrived = []
-    session.on_event = lambda trial_id, report, verdict: arrived.append((clock.now, trial_id[-1], report.row.epoch))
+    session.on_event = lambda row, report, verdict: arrived.append((clock.now, row.id[-1], report.row.epoch))
 
     def curve(assignment):
         for report in made_up(assignment):
