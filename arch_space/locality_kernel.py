@@ -9,6 +9,9 @@ FlashAttention does, arXiv 2205.14135).
 Imported on first use on a GPU alone: Triton does not come with torch's build for CPUs.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -125,7 +128,6 @@ def _attend_backward(  # type: ignore[no-untyped-def]
     tl.store(d_value + column, d_v_class.to(kind))
 
 
-@torch.library.custom_op("arbor::locality_attention", mutates_args=())
 def _locality_attention(packed: Tensor, log_temperature: Tensor, heads: int) -> Tensor:
     images, tokens, _ = packed.shape
     mixed = packed.new_empty(images, tokens, heads * WIDTH)
@@ -133,12 +135,10 @@ def _locality_attention(packed: Tensor, log_temperature: Tensor, heads: int) -> 
     return mixed
 
 
-@_locality_attention.register_fake
-def _(packed: Tensor, log_temperature: Tensor, heads: int) -> Tensor:
+def _fake(packed: Tensor, log_temperature: Tensor, heads: int) -> Tensor:
     return packed.new_empty(packed.shape[0], packed.shape[1], heads * WIDTH)
 
 
-@torch.library.custom_op("arbor::locality_attention_backward", mutates_args=())
 def _locality_attention_backward(
     packed: Tensor, log_temperature: Tensor, d_mixed: Tensor, heads: int
 ) -> tuple[Tensor, Tensor]:
@@ -151,8 +151,7 @@ def _locality_attention_backward(
     return d_packed, d_log
 
 
-@_locality_attention_backward.register_fake
-def _(packed: Tensor, log_temperature: Tensor, d_mixed: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+def _fake_backward(packed: Tensor, log_temperature: Tensor, d_mixed: Tensor, heads: int) -> tuple[Tensor, Tensor]:
     return torch.empty_like(packed), packed.new_empty(packed.shape[0] * heads, dtype=torch.float32)
 
 
@@ -163,11 +162,30 @@ def _keep(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
 
 def _gradients(ctx, d_mixed):  # type: ignore[no-untyped-def]
     packed, log_temperature = ctx.saved_tensors
-    d_packed, d_log = _locality_attention_backward(packed, log_temperature, d_mixed, ctx.heads)
+    d_packed, d_log = torch.ops.arbor.locality_attention_backward(packed, log_temperature, d_mixed, ctx.heads)
     return d_packed, d_log.sum().reshape(log_temperature.shape).to(log_temperature.dtype), None
 
 
-_locality_attention.register_autograd(_gradients, setup_context=_keep)
+# not by torch.library.custom_op: what that registers imports the compiler, for seconds, when it is first called
+def _register(name: str, schema: str, kernel: Callable[..., Any], fake: Callable[..., Any]) -> None:
+    torch.library.define(name, schema, tags=torch.Tag.pt2_compliant_tag)
+    torch.library.impl(name, "default", kernel)
+    torch.library.register_fake(name, fake)
+
+
+_register(
+    "arbor::locality_attention",
+    "(Tensor packed, Tensor log_temperature, SymInt heads) -> Tensor",
+    _locality_attention,
+    _fake,
+)
+_register(
+    "arbor::locality_attention_backward",
+    "(Tensor packed, Tensor log_temperature, Tensor d_mixed, SymInt heads) -> (Tensor, Tensor)",
+    _locality_attention_backward,
+    _fake_backward,
+)
+torch.library.register_autograd("arbor::locality_attention", _gradients, setup_context=_keep)
 
 
 def serves(packed: Tensor) -> bool:
@@ -177,4 +195,5 @@ def serves(packed: Tensor) -> bool:
 
 def locality_attention(packed: Tensor, log_temperature: Tensor, heads: int) -> Tensor:
     """Query, key and value side by side, (B, T, 3 h 64), and one log of the temperature, (1,), to (B, T, h 64)."""
-    return _locality_attention(packed.contiguous(), log_temperature, heads)
+    mixed: Tensor = torch.ops.arbor.locality_attention(packed.contiguous(), log_temperature, heads)
+    return mixed

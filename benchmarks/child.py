@@ -121,7 +121,7 @@ def time_trial(config: TrialConfig, epochs: int, *, constant: bool) -> dict[str,
     device = device_of(torch.cuda.is_available())
     if device.type == "cuda" and config.compile:
         compiled.REPAYS = 0
-        compiled.Compilation(config, wanted=True).finish()
+        compiled.Compilation(config, config.model.build(), wanted=True).finish()
     data = full_dataset(config.data)
     with tempfile.TemporaryDirectory() as folder:
         trial = Trial(config, Path(folder), device=device, threads=1, dataset=data)

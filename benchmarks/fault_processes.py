@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from search.ray_watch import lives
+from search.ray_processes import lives
 
 MARK = "ARBOR_FAULTS_MARK"
 TARGETS = ("driver", "raylet", "gcs_server", "trial worker", "gang worker")

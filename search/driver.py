@@ -49,7 +49,7 @@ def run_session(
     status = "interrupted"
     with ray_folder() as temporary:
         try:
-            with RayWatch(session, options=_options(dashboard, watchdog)):
+            with RayWatch(session, temporary, options=_options(dashboard, watchdog)):
                 _fit(session, resources, variants, dashboard, watchdog, on_ray, tune_folder, temporary, send_code)
         except Exception:
             if session.broken is None:

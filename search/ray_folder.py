@@ -2,7 +2,8 @@
 
 Ray removes none of them, neither at its end nor later, and puts them into /tmp/ray beside those of every other user. Here
 each search has a folder under the system's temporary one, which goes with it. A driver that was killed cannot remove its
-own; the next one does, and sees by a lock, which the kernel drops when a process dies, that nobody is left.
+own; the next one does, and sees by a lock, which the kernel drops when a process dies, that nobody is left. What is left of
+that Ray it ends: its agents would go on for two minutes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+from search.ray_processes import end_all
 
 PREFIX = "arbor-ray-"
 LOCK = "owner.lock"
@@ -64,6 +67,7 @@ def remove_abandoned() -> None:
         except OSError:  # gone in the meantime
             continue
         if lock is not None:
+            end_all(folder)
             _remove(folder)
             lock.close()
 

@@ -12,13 +12,14 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from uuid import uuid4
+from pathlib import Path
 
 import psutil
 
 from search.background_thread import BackgroundThread
+from search.ray_processes import end_all, lives
 from search.session import Session
 
 WATCHED = ("raylet", "gcs_server")
@@ -29,9 +30,6 @@ RESTARTS = 3
 """How often Ray is started again while no trial reports in between."""
 COUNT = "ARBOR_RAY_RESTARTS"
 """The environment variable that counts them."""
-MARK = "ARBOR_RAY_OF"
-"""The environment variable by which all processes of one Ray are known: they inherit it, also those whose parent is gone."""
-_END_SECONDS = 5.0
 _EXIT_CODE = 2
 
 
@@ -39,14 +37,15 @@ class RayWatch(BackgroundThread):
     """Watches the Ray that this process starts while the context lasts; one that it joined has no processes here.
 
     Args:
+        folder: of the files of this Ray.
         options: of the command that resumes the search, which the store does not know.
     """
 
-    def __init__(self, session: Session, *, options: Sequence[str]) -> None:
+    def __init__(self, session: Session, folder: Path, *, options: Sequence[str]) -> None:
         super().__init__("ray-watch")
         self._session, self._options = session, options
         self._epochs = _epochs(session)
-        self._mark = os.environ[MARK] = uuid4().hex
+        self._folder = folder
 
     def _run(self) -> None:
         driver = psutil.Process()
@@ -66,7 +65,7 @@ class RayWatch(BackgroundThread):
         """This process becomes the next driver, or ends; returns only where it is ending anyway."""
         session = self._session
         before = int(os.environ.get(COUNT, "0")) if _epochs(session) == self._epochs else 0
-        _end_all(self._mark)
+        end_all(self._folder)
         if self._over.is_set():  # Ctrl-C came, or SIGTERM: the main thread is on its way out
             return
         resume = resume_arguments(session, self._options)
@@ -95,31 +94,6 @@ def resume_arguments(session: Session, options: Sequence[str]) -> list[str]:
     if session.gpu_hours_left < math.inf:
         arguments += ["--gpu-hours", f"{max(session.gpu_hours_left, 1e-6):.6f}"]
     return [*arguments, *options]
-
-
-def lives(process: psutil.Process) -> bool:
-    """Whether a process runs: neither gone nor a zombie, nor another one that has got its number."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _end_all(mark: str) -> None:
-    """Kill all processes of a Ray: again, as one that dies may just have started another."""
-    deadline = time.monotonic() + _END_SECONDS
-    while (found := list(_marked(mark))) and time.monotonic() < deadline:
-        for process in found:
-            with suppress(psutil.Error):
-                process.kill()
-        psutil.wait_procs(found, timeout=max(0.0, deadline - time.monotonic()))
-
-
-def _marked(mark: str) -> Iterator[psutil.Process]:
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):  # gone, or another user's
-            if process.pid != os.getpid() and process.environ().get(MARK) == mark and lives(process):
-                yield process
 
 
 def _epochs(session: Session) -> int:

@@ -3,9 +3,11 @@
 A model of four equal blocks costs one compile, not four; two models with equal blocks share it within a process; and
 torch keeps the compiled code on disk, where the other workers of a search and later processes find it.
 
-A trial never waits for the compiler. Where the disk has no code for its shapes yet, it starts eager, and processes of
-their own (`python -m trainer.compile_region`), one for each kind of region, compile beside it; the trial looks for the
-result at the end of each epoch.
+A trial never waits for the compiler. It starts eager, and never imports the compiler if it ends soon (but DeepSpeed does,
+under ZeRO). Where the disk has no code for its shapes yet, processes of their own (`python -m trainer.compile_region`), one
+for each kind of region, compile beside it; torch's compiler, which even code from the disk needs, is imported in a thread
+beside it once its steps have been recorded. Between epochs the trial looks whether both are done. Only where an earlier
+trial of this process has left the code in memory does it start compiled.
 
 To take compiled code up costs seconds of its own. What a process will yet train is known of one trial only, so it also
 counts what it has trained eagerly in these shapes: once that would have repaid the cost, more may well come, and at the
@@ -14,13 +16,20 @@ worst twice the cost was paid.
 
 from __future__ import annotations
 
+import getpass
 import hashlib
+import importlib
 import json
 import os
+import re
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +50,9 @@ trains 0.1 million images in 0.7 s less than eager (H100, results/LOG.md)."""
 STALE_SECONDS = 300
 """Age at which a note that another process compiles is no longer believed."""
 
+COMPILER = ("torch._dynamo", "torch._inductor.compile_fx")
+"""What takes seconds to import; the second is what the first imports when it compiles."""
+
 _ready_here: set[str] = set()
 _trained_eagerly: dict[str, int] = defaultdict(int)
 
@@ -52,6 +64,43 @@ def compile_regions(model: nn.Module) -> None:
     for module in model.modules():
         if getattr(module, "compiled_region", False):
             module.compile(dynamic=False)
+
+
+@contextmanager
+def uncompiled(model: nn.Module) -> Iterator[None]:
+    """While it lasts, the compiled regions of `model` run as they are written, and nothing is compiled."""
+    if any(module._compiled_call_impl is not None for module in model.modules()):
+        with torch.compiler.set_stance("force_eager"):
+            yield
+    else:
+        yield  # the stance would import the compiler, which this process may never need
+
+
+class CompilerImport:
+    """The import of torch's compiler, in a thread, once in a process."""
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+
+    def done(self) -> bool:
+        """Whether the compiler has been imported; the first call starts that."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._import, name="arbor-compiler")
+            self._thread.start()
+        return not self._thread.is_alive()
+
+    def wait(self) -> None:
+        """Until it has been imported."""
+        self.done()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _import(self) -> None:
+        for name in COMPILER:
+            importlib.import_module(name)
+
+
+_compiler = CompilerImport()
 
 
 def compiles(config: TrialConfig, device: torch.device) -> bool:
@@ -72,21 +121,29 @@ class Compilation:
     """Whether compiled code for a trial's shapes is on this machine's disk, and the processes that make it.
 
     Args:
+        model: of that trial.
         wanted: false leaves the trial eager, whatever the disk has.
     """
 
-    def __init__(self, config: TrialConfig, *, wanted: bool) -> None:
+    def __init__(self, config: TrialConfig, model: nn.Module, *, wanted: bool) -> None:
         self._config, self._wanted = config, wanted
         self.waited = False
         self._key = compilation_key(config) if wanted else ""
-        with torch.device("meta"):
-            self._regions = range(len(distinct_regions(config.model.build()))) if wanted else range(0)
+        self._regions = range(len(distinct_regions(model))) if wanted else range(0)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether this process has the code in memory: it is taken up for nothing."""
+        return self._wanted and self._key in _ready_here
 
     def repays(self, images_left: int) -> bool:
-        """Whether the trial should switch to compiled code now, with so many images still to be trained."""
+        """Whether the trial should switch to compiled code now, with so many images still to be trained.
+
+        Where enough are left, the first call has the compiler imported beside the training.
+        """
         if not self._wanted:
             return False
-        return self._key in _ready_here or (self._many(images_left) and not self._missing("ready"))
+        return self.loaded or (self._many(images_left) and _compiler.done() and not self._missing("ready"))
 
     @property
     def made_at(self) -> float:
@@ -114,9 +171,11 @@ class Compilation:
                 if self._claim(region):
                     self._start(region)
 
-    def wait(self, most_seconds: float = 120) -> None:
-        """Until nobody is compiling these regions any more, whoever began it."""
+    def wait(self, images_left: int, most_seconds: float = 120) -> None:
+        """Until a trial of so many images would find all that it takes up: nobody compiles these regions any more."""
         self.waited = True
+        if self._wanted and self._many(images_left):
+            _compiler.wait()
         end = time.monotonic() + most_seconds
         while time.monotonic() < end and any(
             note(self._key, region, "claimed").exists() for region in self._missing("evaluates")
@@ -124,11 +183,15 @@ class Compilation:
             time.sleep(0.2)
 
     def finish(self) -> None:
-        """Compile what the disk lacks and wait for it. Raises RuntimeError where a region could not be compiled."""
+        """Compile what the disk lacks and wait for it. Raises RuntimeError where a region could not be compiled.
+
+        A trial that follows in this process takes the code up after its first epoch.
+        """
         children = [self._start(region) for region in self._missing("evaluates")]
         codes = [child.wait() for child in children]
         if any(codes):
             raise RuntimeError(f"The compilation beside the trial must end well, but its processes ended with {codes}.")
+        _compiler.wait()
 
     def _many(self, images_left: int) -> bool:
         return images_left + _trained_eagerly[self._key] >= REPAYS
@@ -182,6 +245,17 @@ def note(key: str, region: int, what: str) -> Path:
 
     Beside the code itself, so that who empties torch's cache removes the notes, too.
     """
-    from torch._inductor.runtime.cache_dir_utils import cache_dir
+    return _cache_folder() / "arbor" / f"{key}.{region}.{what}"
 
-    return Path(cache_dir()) / "arbor" / f"{key}.{region}.{what}"
+
+def _cache_folder() -> Path:
+    """torch's `cache_dir`, whose import is that of the whole compiler."""
+    folder = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    if folder is None:
+        try:
+            user = getpass.getuser()
+        except (KeyError, ModuleNotFoundError, OSError):  # a container's user without a name
+            user = f"uid_{os.getuid()}"
+        user = re.sub(r'[\\/:*?"<>|]', "_", user)
+        folder = f"{tempfile.gettempdir()}/torchinductor_{user}"
+    return Path(folder).absolute()

@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainer.compiled import uncompiled
 from trainer.input_pipeline import Batch, EvalLoader
 from trainer.recording import Recording, record
 
@@ -193,7 +194,7 @@ def _probing(model: nn.Module, trees: dict[str, Any]) -> Iterator[None]:
     for tree in soft:
         tree.execution = "soft"
     try:
-        with torch.compiler.set_stance("force_eager"):
+        with uncompiled(model):
             yield
     finally:
         for tree, execution in soft.items():

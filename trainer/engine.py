@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -35,7 +36,8 @@ def set_determinism(deterministic: bool) -> None:
     """Kernels that give the same bits in every run, or an error where there is none; process-wide."""
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(deterministic)
+    # use_deterministic_algorithms does the same, but imports the compiler to tell it: it has no part in such a trial
+    torch.set_deterministic_debug_mode("error" if deterministic else "default")
 
 
 _joined: World | None = None
@@ -61,6 +63,8 @@ def start_process(device: torch.device, world: World) -> None:
     join(world, backend)
     _joined = world
     atexit.register(dist.destroy_process_group)
+    # else `initialize` sends every parameter to itself, for which NCCL would first connect this process with itself
+    import_module("deepspeed.comm.torch").broadcast_comm_off(world.size == 1)
     deepspeed.init_distributed(backend, auto_mpi_discovery=False)
 
 
@@ -68,16 +72,15 @@ def _import_deepspeed() -> Any:
     """DeepSpeed, quiet, and without the C++ op that it would build for 90 seconds at first use on a CPU.
 
     A process killed in the middle of that build leaves a lock on which the next one hangs for ever; without the op, gloo
-    does its work. Its switch is an internal name, so its absence in another version is no error.
+    does its work. Its switch is an internal name, which another version may not read.
     """
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     with warnings.catch_warnings(), _silent_stderr():
         warnings.simplefilter("ignore")
         import deepspeed
     deepspeed.utils.logger.setLevel(logging.ERROR)
-    compatible = getattr(deepspeed.ops, "__compatible_ops__", None)
-    if isinstance(compatible, dict):
-        compatible["deepspeed_shm_comm"] = False
+    # read by name, and made at the first reading: for that each op would be probed, with runs of compilers; none is used
+    deepspeed.ops.__compatible_ops__ = {"deepspeed_shm_comm": False}
     return deepspeed
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import torch
 from torch import nn
 
 from arch_space.execution import executing, executions_of, reported_executions
 from results.errors import InputError
+from trainer.compiled import uncompiled
 from trainer.evaluation import Evaluation
 from trainer.step import EngineStep
 
@@ -42,6 +42,6 @@ def accuracy_by_form(model: nn.Module, evaluate: Callable[[], Evaluation]) -> di
     accuracies = {}
     for form in reported_executions(model):
         # eager, also where blocks are compiled: one pass an epoch is worth no compilation of its own
-        with executing(model, form), torch.compiler.set_stance("force_eager"):
+        with executing(model, form), uncompiled(model):
             accuracies[f"val_acc_{form}"] = evaluate().accuracy
     return accuracies

@@ -70,7 +70,7 @@ def begin_compiling(flats: list[dict[str, Any]], *, gpu: bool) -> list[tuple[dic
     begun = []
     for flat in flats:
         config = TrialConfig.from_flat(flat)
-        compilation = Compilation(config, wanted=compiles(config, device))
+        compilation = Compilation(config, config.model.build(), wanted=compiles(config, device))
         compilation.start_beside(config.epochs * len(cached_dataset(config.data).train))
         begun.append((flat, compilation))
     return begun
@@ -130,8 +130,9 @@ def _epochs(trial: Trial, seconds: float, compilation: Compilation, *, gpu: bool
         if not _goes_on(len(own), sum(own), seconds, gpu=gpu):
             if own is compiled or compilation.waited:
                 break
-            compilation.wait()
-            if not compilation.repays((trial.config.epochs - trial.epoch) * images):
+            images_left = (trial.config.epochs - trial.epoch) * images
+            compilation.wait(images_left)
+            if not compilation.repays(images_left):
                 break
         mark = time.perf_counter()
     return eager, compiled

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainer.eager_optimizers import AdamW, EagerOptimizer
+
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
 EPSILON = 1e-7
@@ -22,7 +24,7 @@ SPARE_FLOPS = 2 * 10**10
 """What a GPU computes in the time of the launches of one more batch, some 50 us."""
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(EagerOptimizer):
     """Matrices by Muon with Nesterov momentum, `others` by fused AdamW; both decay their weights decoupled.
 
     A matrix of shape (r, c) moves by lr 0.2 sqrt(max(r, c)) times its orthogonal update, whose entries then have the
@@ -53,7 +55,7 @@ class Muon(torch.optim.Optimizer):
         groups = [{"params": parameters, "pieces": pieces} for (_, pieces), parameters in alike.items()]
         super().__init__(groups, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
         self._own_groups = list(self.param_groups)
-        self.adamw = torch.optim.AdamW(others, lr=lr, fused=True, capturable=capturable)
+        self.adamw = AdamW(others, lr=lr, fused=True, capturable=capturable)
         self.param_groups = [*self._own_groups, *self.adamw.param_groups]
 
     @torch.no_grad()

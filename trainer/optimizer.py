@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.config import TrialConfig
+from trainer.eager_optimizers import SGD, AdamW
 from trainer.level_rates import scale_updates
 from trainer.muon import Muon
 
@@ -54,8 +55,8 @@ def _plain_optimizer(model: nn.Module, config: TrialConfig, device: torch.device
     if config.optimizer == "muon":
         return Muon(matrices, groups, lr=lr, weight_decay=config.weight_decay, capturable=on_gpu)
     if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True, fused=True)
-    return torch.optim.AdamW(groups, lr=lr, fused=True, capturable=on_gpu)
+        return SGD(groups, lr=lr, momentum=0.9, nesterov=True, fused=True)
+    return AdamW(groups, lr=lr, fused=True, capturable=on_gpu)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

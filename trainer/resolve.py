@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
-import torch
-
 from arch_space.registry import FFN
+from arch_space.shapes_only import shapes_only
 from results.errors import InputError
 from trainer.config import FlatValue, TrialConfig
 from trainer.dataset import Dataset, Header, load_dataset, read_header
@@ -50,7 +49,7 @@ def resolve(flat: Mapping[str, object], *, on_gpu: bool, header: Header | None =
 def _require_buildable(config: TrialConfig) -> None:
     """What depends on kind and width together is known to the module alone, such as a fan-in above the number of units."""
     try:
-        with torch.device("meta"):
+        with shapes_only(config.model.ffn.parameters(config.model.dim)):
             config.model.ffn.build(config.model.dim, config.model.dropout)
     except ValueError as error:
         raise InputError(str(error)) from error

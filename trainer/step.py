@@ -58,6 +58,8 @@ class EngineStep:
         """The same of the auxiliary losses."""
         self.has_auxiliary = False
         """Whether any micro-batch had one."""
+        self.settled = False
+        """Whether the first step is done, after which nothing happens for the first time."""
         self._before = 0
 
     def start_epoch(self) -> None:
@@ -80,6 +82,7 @@ class EngineStep:
                 # DeepSpeed's own clipping makes a tensor on the host in every step, for which the queue must run dry
                 clip_grad_norm_(self._parameters, self._clip_norm, foreach=self.total.is_cuda)
             self._engine.step()
+        self.settled = True
 
     def abandon(self) -> None:
         """Forget a step that broke off in the middle; none of its kernels has run."""
@@ -111,6 +114,11 @@ class GraphedStep:
         self._static: list[Batch] = []
         self.refused: str | None = None
         """Why the step could not be recorded, in CUDA's words."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether the step is recorded, or cannot be."""
+        return self._graph is not None or self.refused is not None
 
     def __call__(self, batches: Sequence[Batch]) -> None:
         """One step over its micro-batches."""

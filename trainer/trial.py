@@ -38,7 +38,7 @@ from results.rows import EpochRow
 from trainer import checkpoint
 from trainer.background import Writer
 from trainer.board import Board
-from trainer.compiled import Compilation, compile_regions, compiles
+from trainer.compiled import Compilation, compile_regions, compiles, uncompiled
 from trainer.config import TrialConfig
 from trainer.dataset import Dataset
 from trainer.diagnostics import Diagnostics, tree_diagnostics
@@ -105,7 +105,8 @@ class Trial:
 
         require_workers(self._trained, world.size, self.dataset)
         own = replace(self._trained, batch_size=config.batch_size // world.size)  # what this worker computes
-        self._compilation = Compilation(own, wanted=compiles(config, device))
+        model = config.model.build()
+        self._compilation = Compilation(own, model, wanted=compiles(config, device))
         self._compiled = False
         self.steps_an_epoch = steps_per_epoch(len(self.dataset.train), config.batch_size)
         self.history: list[Report] = []
@@ -113,7 +114,6 @@ class Trial:
         if not resumes:
             self._compilation.start_beside(self._images_left)  # first: it takes as long as all that follows
 
-        model = config.model.build()
         initialise(model, config.seed)
         self._factor = factor_by_step(config, self.steps_an_epoch)
         self._engine = build_engine(model, self._trained, device, world)
@@ -157,12 +157,8 @@ class Trial:
         )
         self._val_loader = self._eval_loader("val", self._ranks)
         self._diagnostics = self._build_diagnostics(leaves) if self._ranks.leads else None
-        rates = level_rates_of(config.model.ffn)
-        self._board = (
-            Board(folder / "tensorboard", config.to_flat(), self.epoch + 1, rates, hparams)
-            if self._ranks.leads
-            else None
-        )
+        self._hparams = hparams
+        self._board: Board | None = None
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
 
@@ -264,7 +260,8 @@ class Trial:
         """Compiled blocks from this epoch on, where their code is there by now and the rest of the trial repays it."""
         if self._compiled:
             return
-        if not self._compilation.repays(self._images_left):
+        ready = self._step.settled and self._compilation.repays(self._images_left)
+        if not (ready or self._compilation.loaded):
             self._compilation.trained_eagerly(self.steps_an_epoch * self.config.batch_size)  # the epoch that follows
             return
         compile_regions(self._model)
@@ -289,7 +286,7 @@ class Trial:
 
     def _evaluate(self, loader: EvalLoader) -> Evaluation:
         eager = self._compiled and not self._compilation.evaluates
-        with torch.compiler.set_stance("force_eager") if eager else contextlib.nullcontext():
+        with uncompiled(self._model) if eager else contextlib.nullcontext():
             whole = self._compiled and not eager
             return evaluate(
                 self._model, loader, self.device, self.config.precision, whole_batches=whole, ranks=self._ranks
@@ -326,7 +323,10 @@ class Trial:
         )
         self._guard()
         self.history.append(report)
-        if self._board is not None:
+        if self._ranks.leads:
+            if self._board is None:  # not before: its import takes as long as the first steps
+                flat, rates = self.config.to_flat(), level_rates_of(self.config.model.ffn)
+                self._board = Board(self.folder / "tensorboard", flat, row.epoch, rates, self._hparams)
             self._board.add(row)
         return report
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,29 @@ def test_that_of_a_killed_driver_goes_with_the_next_and_that_of_a_living_one_sta
     assert (folder / "log").exists()
     with ray_folder():
         assert not folder.exists()
+
+
+def test_with_it_go_the_processes_of_its_ray_but_no_reader_of_its_logs(base, owner):
+    process, folder = owner
+    agent, other, reader = (
+        subprocess.Popen(["bash", "-c", f"exec -a {title} sleep 60 3< {path}"])
+        for title, path in (("ray::Agent", folder / "log"), ("ray::Agent", os.devnull), ("less", folder / "log"))
+    )
+    try:
+        time.sleep(1)  # until they have their titles, and the log open
+        remove_abandoned()
+        assert agent.poll() is None, "its driver lives"
+        process.kill()
+        process.wait()
+        remove_abandoned()
+        agent.wait(1)  # which psutil has done, so the signal is not known
+        assert other.poll() is None, "of another Ray"
+        assert reader.poll() is None, "a person's"
+        assert not folder.exists()
+    finally:
+        for each in (agent, other, reader):
+            each.kill()
+            each.wait()
 
 
 def test_other_folders_stay(base):

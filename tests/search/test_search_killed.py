@@ -6,6 +6,7 @@ import time
 import pytest
 
 from results.store import ENDED
+from search.ray_processes import lives
 from search.ray_watch import COUNT, RESTARTS
 
 pytestmark = pytest.mark.slow
@@ -33,8 +34,10 @@ def test_a_killed_worker_costs_nothing_and_one_that_dies_again_and_again_fails_a
         place.worker_of("pairs-1.2").kill()
         search.wait_for(rf"pairs-1\.2: the trial's worker process died after epoch \d+; .* \(retry {death} of 2\)")
     search.kill()  # retries count over all drivers
+    killed = search
     search = place.start("search.run", "--resume", "pairs-1")
     search.wait_for(r"pairs-1\.2 .*epoch ", times=3)
+    assert not [process for process in killed.family.values() if lives(process)], "Ray's agents go with the next driver"
     place.worker_of("pairs-1.2").kill()
     assert search.finish() == 0, search.output
     assert "Traceback" not in search.output

@@ -119,3 +119,32 @@ def test_muon_takes_the_matrices_alone():
     assert all(
         group["weight_decay"] == 0 for group in optimizer.adamw.param_groups for p in group["params"] if p.ndim < 2
     )
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_torchs_optimizers_without_the_compilers_wrappers_are_torchs_to_the_bit(name):
+    config = TrialConfig.from_flat({**SMALL, "optimizer": name})
+    models = [small_model(config) for _ in range(2)]
+    ours = build_optimizer(models[0], config, CPU)
+    assert isinstance(ours, {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[name])
+    groups = [{**group, "params": []} for group in ours.param_groups]
+    theirs_of = dict(zip(models[0].parameters(), models[1].parameters(), strict=True))
+    for group, own in zip(groups, ours.param_groups, strict=True):
+        group["params"] = [theirs_of[p] for p in own["params"]]
+    theirs = type(ours).__bases__[-1](groups, lr=config.lr)
+    images, labels = torch.randn(4, 3, 32, 32), torch.arange(4)
+    for step in range(4):
+        for model, optimizer in zip(models, (ours, theirs), strict=True):
+            set_rate(optimizer, 1e-2 / (step + 1))
+            nn.functional.cross_entropy(model(images), labels).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            assert all(p.grad is None for p in model.parameters())
+        if step == 1:
+            ours.load_state_dict(copy.deepcopy(theirs.state_dict()))
+    for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        assert torch.equal(a, b)
+    states = [
+        torch.cat([v.flatten() for s in o.state_dict()["state"].values() for v in s.values()]) for o in (ours, theirs)
+    ]
+    assert torch.equal(*states)
