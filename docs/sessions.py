@@ -41,6 +41,7 @@ PAGES = (
     "how-to/price.md",
     "how-to/matched.md",
     "how-to/tune-lr.md",
+    "how-to/what-if.md",
     "how-to/export.md",
     "how-to/gpus.md",
     "explanation/asha.md",
