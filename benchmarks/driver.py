@@ -68,14 +68,14 @@ class _Timed(Session):
         began = time.perf_counter()
         assignment = super().next_trial()
         self.ask_seconds += time.perf_counter() - began
-        if self.begun in (_warm(self.experiment.trials), self.experiment.trials):
+        if self.begun in _marks(self.experiment.trials):
             self.memory.setdefault(self.begun, self._process.memory_info().rss)
         return assignment
 
 
-def _warm(trials: int) -> int:
-    """From this trial on growth counts: imports, caches and what a sampler looks at come before."""
-    return max(SLOTS, trials // 10)
+def _marks(trials: int) -> tuple[int, int, int]:
+    """Trials at which memory is noted: after imports and caches, when the allocator has filled its reserves, at the end."""
+    return max(SLOTS, trials // 10), max(SLOTS, trials - trials // 5), trials
 
 
 def time_driver(trials: int, sampler: str) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def time_driver(trials: int, sampler: str) -> dict[str, Any]:
         began, used = time.perf_counter(), time.process_time()
         simulate(session, _curve, clock)
         seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - used
-    warm = _warm(trials)
+    warm, late, last = (session.memory[mark] for mark in _marks(trials))
     return {
         "trials": trials,
         "reports": session.reports,
@@ -113,8 +113,9 @@ def time_driver(trials: int, sampler: str) -> dict[str, Any]:
         "cpu_seconds": cpu_seconds,
         "report_ms": 1000 * session.report_seconds / session.reports,
         "ask_ms": 1000 * session.ask_seconds / trials,
-        "memory_bytes": session.memory[trials],
-        "bytes_per_trial": (session.memory[trials] - session.memory[warm]) // max(1, trials - warm),
+        "memory_bytes": last,
+        "bytes_per_trial": (last - warm) // max(1, trials - _marks(trials)[0]),
+        "bytes_per_late_trial": (last - late) // max(1, trials - _marks(trials)[1]),
     }
 
 

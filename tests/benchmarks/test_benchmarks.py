@@ -86,3 +86,4 @@ def test_the_driver_is_timed_over_a_whole_search():
     assert 0 < figures["report_ms"] * figures["reports"] / 1000 < figures["seconds"]
     assert figures["ask_ms"] > 0
     assert figures["memory_bytes"] > 0
+    assert {"bytes_per_trial", "bytes_per_late_trial"} <= figures.keys()
