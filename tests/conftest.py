@@ -9,8 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from trainer.dataset import Dataset, load_dataset
+
+# on a machine with other work a test may take any time: how fast things are, benchmarks/ says
+settings.register_profile("arbor", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("arbor")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

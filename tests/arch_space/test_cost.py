@@ -67,13 +67,13 @@ def closed_formula(config: ModelConfig) -> int:
     return stem + config.depth * (attention + feed_forward) + head
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(configurations)
 def test_the_parameters_of_any_configuration_follow_the_closed_formula(config: ModelConfig) -> None:
     assert cost(config).parameters == closed_formula(config)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(configurations)
 def test_the_priced_model_is_the_built_one(config: ModelConfig) -> None:
     priced = cost(config)
@@ -83,7 +83,7 @@ def test_the_priced_model_is_the_built_one(config: ModelConfig) -> None:
     assert priced.macs_conditional <= priced.macs
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(configurations)
 def test_the_multiply_adds_of_any_configuration_are_those_that_torch_counts(config: ModelConfig) -> None:
     assert 2 * cost(config).macs == counted_flops(config)

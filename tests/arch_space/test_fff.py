@@ -86,7 +86,7 @@ def test_nodes_that_no_sample_visits_get_no_gradient_at_all() -> None:
         assert set(reached.nonzero().flatten().tolist()) == visited
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 6), st.integers(1, 4), st.integers(0, 2**32 - 1))
 def test_the_mask_marks_exactly_one_path_from_the_root_in_every_tree(depth: int, trees: int, seed: int) -> None:
     module = FFF(1, depth, trees, 0)

@@ -167,7 +167,7 @@ def test_the_choice_is_taken_before_gelu_which_is_not_monotonic() -> None:
     assert (visited.tolist(), choices.tolist()) == ([0, 1], [0])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(2, 5), st.integers(0, 4), st.integers(1, 3), st.integers(0, 7), st.integers(0, 2**32 - 1))
 def test_the_factors_mark_exactly_one_path_in_every_tree_and_padded_groups_change_nothing(
     fanout: int, depth: int, trees: int, padding: int, seed: int

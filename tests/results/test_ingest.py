@@ -206,7 +206,7 @@ def test_a_file_of_a_thousand_blocks_goes_in_whole(tmp_path):
     assert variants(frames, found.search).rows["seeds"].tolist() == [20] * 50
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.fixed_dictionaries(

@@ -128,7 +128,7 @@ def test_what_a_session_wrote_is_valid(kept, scheduler):
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 @given(seed=st.integers(0, 10**6), slots=st.integers(1, 6), pooled=st.booleans(), until=st.integers(0, 60),
        grace=st.integers(1, 4), reduction=st.integers(2, 4))  # fmt: skip
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_a_search_left_at_any_moment_is_valid(
     tmp_path_factory, digits, scheduler, seed, slots, pooled, until, grace, reduction
 ):
