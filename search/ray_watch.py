@@ -89,10 +89,10 @@ class RayWatch(BackgroundThread):
 def resume_arguments(session: Session, options: Sequence[str]) -> list[str]:
     """Python's arguments that go on with a search in the same way, with what is left of its budgets."""
     arguments = ["-m", "search.run", "--resume", session.search_id, "--storage", session.store.url]
-    if session.seconds_left < math.inf:
-        arguments += ["--time-budget", f"{max(session.seconds_left, 1):.0f}s"]
-    if session.gpu_hours_left < math.inf:
-        arguments += ["--gpu-hours", f"{max(session.gpu_hours_left, 1e-6):.6f}"]
+    if session.budget.seconds_left < math.inf:
+        arguments += ["--time-budget", f"{max(session.budget.seconds_left, 1):.0f}s"]
+    if session.budget.gpu_hours_left < math.inf:
+        arguments += ["--gpu-hours", f"{max(session.budget.gpu_hours_left, 1e-6):.6f}"]
     return [*arguments, *options]
 
 

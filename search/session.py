@@ -20,6 +20,7 @@ from arch_space.cost import price
 from results.losses import Loss, accumulations, causes, lost_workers, with_loss
 from results.rows import DecisionRow, TrialRow
 from results.store import ENDED, STOPPED_AS_ASKED, Store
+from search.budget import Budget
 from search.ended import Ended
 from search.experiment import Experiment
 from search.latencies import LATENCY, latency_of
@@ -94,10 +95,9 @@ class Session:
         self.on_event = on_event
         self.on_note: Callable[[str], None] = lambda sentence: None
 
-        self._clock = clock
-        self._deadline = clock() + time_budget_seconds if time_budget_seconds else None
-        self._gpu_seconds_left = gpu_hours * 3600 if gpu_hours is not None else math.inf
-        self._counted_until = clock()
+        self.budget = Budget(
+            seconds=time_budget_seconds, gpu_hours=gpu_hours, gpus_per_trial=gpus_per_trial, clock=clock
+        )
         self.scheduler = experiment.build_scheduler()
         self.sampler = sampler
         if sampler is None and not experiment.is_comparison:
@@ -130,8 +130,8 @@ class Session:
             row = self._new_trial()
         if row is None:
             return None
-        self._count_gpu_seconds()
         self._live.add(row.id)
+        self.budget.hold(len(self._live))
         self._update(row.id, status="running", started=row.started or datetime.now(UTC))
         return Assignment(
             trial_id=row.id,
@@ -163,30 +163,7 @@ class Session:
 
     @property
     def _winding_up(self) -> bool:
-        return self.out_of_time or self.requested.ending is not None
-
-    @property
-    def out_of_time(self) -> bool:
-        """Whether the time or the GPU-hours of this session are used up."""
-        self._count_gpu_seconds()
-        return self._gpu_seconds_left <= 0 or (self._deadline is not None and self._clock() > self._deadline)
-
-    @property
-    def seconds_left(self) -> float:
-        """Of the time budget; infinite where there is none."""
-        return math.inf if self._deadline is None else self._deadline - self._clock()
-
-    @property
-    def gpu_hours_left(self) -> float:
-        """Of those that were given; infinite where none were."""
-        self._count_gpu_seconds()
-        return self._gpu_seconds_left / 3600
-
-    def _count_gpu_seconds(self) -> None:
-        """Take off what the live trials have used since the last call; call before `_live` changes."""
-        now = self._clock()
-        self._gpu_seconds_left -= len(self._live) * self._gpus * (now - self._counted_until)
-        self._counted_until = now
+        return self.budget.used_up or self.requested.ending is not None
 
     @property
     def planned(self) -> int:
@@ -404,8 +381,8 @@ class Session:
         """The trial holds no worker and no GPU any more, though it may go on later (time is up, Ctrl-C)."""
         if trial_id not in self._live:
             return
-        self._count_gpu_seconds()
         self._live.discard(trial_id)
+        self.budget.hold(len(self._live))
         row = self.unfinished.get(trial_id)
         if row is not None and row.status != "paused":
             heapq.heappush(self._waiting, _turn(row))

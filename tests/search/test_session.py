@@ -327,9 +327,9 @@ def test_gpu_hours_end_a_session_once_its_live_trials_have_used_them(store, head
     assert not session.report(one.trial_id, report_of(one.flat, 1), {})
     session.release(two.trial_id)
     now[0] += 3500
-    assert not session.out_of_time
+    assert not session.budget.used_up
     now[0] += 101
-    assert session.out_of_time
+    assert session.budget.used_up
     assert session.done
     assert session.next_trial() is None
     assert session.report(one.trial_id, report_of(one.flat, 2), {})
