@@ -10,7 +10,7 @@ def tree_or_dense() -> Experiment:
         {"ffn": "fff", "ffn.fff.depth": 5, "ffn.fff.trees": 4},  # the best tree of `ideas` (results/LOG.md)
         {"ffn": "mlp", "ffn.mlp.hidden": 252},  # of its parameters
         {"ffn": "mlp", "ffn.mlp.hidden": 24},  # of the neurons that a token uses in it
-        {"ffn": "mlp", "ffn.mlp.hidden": 900},
+        {"ffn": "mlp", "ffn.mlp.hidden": 396},  # of its latency: one image, one CPU thread (results/LOG.md, 2026-11-29)
         {"ffn": "mlp", "ffn.mlp.hidden": 256},  # the baseline
     ]
     return Experiment(

@@ -22,6 +22,7 @@ from benchmarks.inference import (
 )
 from benchmarks.subjects import Subject, conditional_kinds, of_trial, trained_on_digits, untrained
 from results.errors import InputError
+from search import catalog
 from trainer.single import train_single
 from trainer.timing import Spread, cores
 
@@ -87,6 +88,13 @@ def test_the_dense_layers_have_as_many_parameters_and_as_many_neurons(fff):
     wanted, dim = fff.config.ffn.parameters(8), 8
     assert abs(layers["equal parameters"].parameters(dim) - wanted) <= (2 * dim + 1) / 2
     assert layers["equal neurons"].hidden == 4  # of a path of depth 3
+
+
+def test_the_study_of_a_tree_has_the_dense_layers_of_its_parameters_and_of_its_neurons():
+    tree, *dense = catalog.load("tree_or_dense").grid
+    layers = equal_layers(untrained("fff", {key: value for key, value in tree.items() if key.startswith("ffn.")}))
+    widths = [variant["ffn.mlp.hidden"] for variant in dense]
+    assert widths[:2] == [layers["equal parameters"].hidden, layers["equal neurons"].hidden]
 
 
 def test_a_verdict_says_when_conditional_loses():
