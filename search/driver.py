@@ -215,7 +215,7 @@ def _trial_name(trial: Any) -> str:
 
 
 def _quiet_environment(session: Session, *, joins: bool) -> None:
-    """Settings that Ray reads from the environment, before its import."""
+    """Settings that Ray and its processes read from the environment, before its import."""
     if not joins:
         # Ray's default on desktop systems: all its ports on loopback, which its node address alone does not achieve
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
@@ -233,5 +233,7 @@ def _quiet_environment(session: Session, *, joins: bool) -> None:
         TUNE_WARN_THRESHOLD_S="30",
     )
     os.environ.setdefault("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")
+    # else glibc keeps the freed memory of many threads in as many arenas, more with every trial of a worker
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
