@@ -22,7 +22,7 @@ class Ended:
         self.epochs = 0
         """Of all of them."""
         self.best: list[TrialRow] = []
-        """Those that ran to their end first, then by the epochs they came to; by their accuracy only among these."""
+        """Those that ran to their end first, by accuracy; then the others by the epochs they came to, then by accuracy."""
         self._timed, self._seconds = 0, 0.0
 
     def __len__(self) -> int:
@@ -44,4 +44,5 @@ class Ended:
 
 
 def _standing(row: TrialRow) -> tuple[bool, int, float]:
-    return row.status in COMPLETE, row.epochs, row.val_acc or 0.0
+    complete = row.status in COMPLETE  # one that ended at a plateau is ranked by its accuracy, however soon that came
+    return complete, 0 if complete else row.epochs, row.val_acc or 0.0

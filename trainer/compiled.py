@@ -127,7 +127,6 @@ class Compilation:
 
     def __init__(self, config: TrialConfig, model: nn.Module, *, wanted: bool) -> None:
         self._config, self._wanted = config, wanted
-        self.waited = False
         self._key = compilation_key(config) if wanted else ""
         self._regions = range(len(distinct_regions(model))) if wanted else range(0)
 
@@ -173,7 +172,6 @@ class Compilation:
 
     def wait(self, images_left: int, most_seconds: float = 120) -> None:
         """Until a trial of so many images would find all that it takes up: nobody compiles these regions any more."""
-        self.waited = True
         if self._wanted and self._many(images_left):
             _compiler.wait()
         end = time.monotonic() + most_seconds

@@ -123,13 +123,15 @@ def _epochs(trial: Trial, seconds: float, compilation: Compilation, *, gpu: bool
     eager: list[float] = []
     compiled: list[float] = []
     images = trial.steps_an_epoch * trial.config.batch_size
+    waited = False
     mark = time.perf_counter()
     for report in trial.reports():
         own = compiled if report.row.extra.get("compiled") else eager
         own.append(time.perf_counter() - mark)
         if not _goes_on(len(own), sum(own), seconds, gpu=gpu):
-            if own is compiled or compilation.waited:
+            if own is compiled or waited:
                 break
+            waited = True
             images_left = (trial.config.epochs - trial.epoch) * images
             compilation.wait(images_left)
             if not compilation.repays(images_left):

@@ -264,6 +264,8 @@ def test_what_stopped_early_stands_below_what_went_on_whatever_its_accuracy(stor
     for _ in range(BEST):
         ended.add(rows[0])
     assert [row.number for row in ended.best] == [5, 2, 3, *[1] * (BEST - 3)]
+    ended.add(replace(rows[1], number=6, status="plateau", epochs=5, val_acc=0.7))  # ranked by accuracy, however short
+    assert [row.number for row in ended.best][:3] == [6, 5, 2]
 
 
 def test_no_more_trials_are_given_out_than_there_are_slots(store, header, tmp_path):
