@@ -168,7 +168,18 @@ def orthogonalise(matrices: Tensor) -> Tensor:
         x = x.mT
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=EPSILON)
     for _ in range(ITERATIONS):
-        gram = x @ x.mT
-        update = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        x = torch.baddbmm(x, update, x, beta=a)
+        gram = _multiplied(x, x.mT)
+        update = _multiplied(gram, gram, added=gram, beta=b, alpha=c)
+        x = _multiplied(update, x, added=x, beta=a)
     return x.mT if tall else x
+
+
+def _multiplied(
+    left: Tensor, right: Tensor, *, added: Tensor | None = None, beta: float = 1.0, alpha: float = 1.0
+) -> Tensor:
+    """beta `added` + alpha `left` @ `right`, matrix by matrix."""
+    if left.is_cuda:
+        from trainer.batched_products import multiply  # Triton, which torch for CPUs has not
+
+        return multiply(left, right, added=added, beta=beta, alpha=alpha)
+    return left @ right if added is None else torch.baddbmm(added, left, right, beta=beta, alpha=alpha)
