@@ -81,6 +81,8 @@ def _import_deepspeed() -> Any:
     deepspeed.utils.logger.setLevel(logging.ERROR)
     # read by name, and made at the first reading: for that each op would be probed, with runs of compilers; none is used
     deepspeed.ops.__compatible_ops__ = {"deepspeed_shm_comm": False}
+    # on a GPU every engine would register passes of its own compiler, which is not used, and import torch's for them
+    setattr(import_module("deepspeed.runtime.engine"), "is_deepcompile_supported", lambda: False)  # noqa: B010
     return deepspeed
 
 
