@@ -30,13 +30,18 @@ def record(call: Callable[[], Made], stream: torch.cuda.Stream) -> Recording[Mad
             generator is as before.
     """
     graph = torch.cuda.CUDAGraph()
-    random = torch.cuda.default_generators[torch.cuda.current_device()]
-    before = random.clone_state()
     try:
-        # thread_local: DALI's threads go on allocating meanwhile, which "global" would forbid
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+        with _recorded(graph, stream):
             made = call()
     except RuntimeError:
-        random.graphsafe_set_state(before)  # a recording that broke off leaves it unable to draw outside of one
+        # a recording that broke off leaves torch's random generator in it, unable to draw, also for older recordings;
+        # one that ends well takes it out
+        with _recorded(torch.cuda.CUDAGraph(), stream):
+            torch.zeros(1, device=stream.device)
         raise
     return Recording(graph, made)
+
+
+def _recorded(graph: torch.cuda.CUDAGraph, stream: torch.cuda.Stream) -> torch.cuda.graph:
+    # thread_local: DALI's threads go on allocating meanwhile, which "global" would forbid
+    return torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local")
