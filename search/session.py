@@ -409,6 +409,13 @@ class Session:
         self.store.update_search(self.search_id, status=status)
         return status
 
+    def remove_left_files(self) -> None:
+        """What workers that were killed wrote after their trials had ended. Call when no worker is left."""
+        for row in self.store.trials(self.search_id):
+            folder = Path(row.provenance["folder"])
+            if row.status in ENDED and (folder / checkpoint.LAST).exists():
+                checkpoint.remove_resume_files(folder)
+
     def group(self, row: TrialRow) -> str:
         """The race in which a trial runs: its feed-forward kind, unless rungs are pooled."""
         return self.experiment.race(row.config["ffn"])

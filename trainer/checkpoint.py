@@ -94,10 +94,14 @@ def remove_other_bests(folder: Path, keep_epoch: int) -> None:
 
 
 def remove_resume_files(folder: Path) -> None:
-    """What only an unfinished trial needs. Called when its end is in the store, never before."""
-    ours = ("best-*.pt", ".*.pt.*", ".*.npz.*", f".{lease.FILE}.*")
-    for path in (folder / LAST, folder / lease.FILE, *(path for pattern in ours for path in folder.glob(pattern))):
-        path.unlink(missing_ok=True)
+    """What only an unfinished trial needs. Called when its end is in the store, never before.
+
+    The lease goes first: a worker that puts a file in place after these are gone finds no lease then, and calls this, too.
+    """
+    (folder / lease.FILE).unlink(missing_ok=True)
+    for pattern in (".*.pt.*", ".*.npz.*", f".{lease.FILE}.*", LAST, "best-*.pt"):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def load_weights(model: torch.nn.Module, content: dict[str, Any], path: Path) -> None:

@@ -7,6 +7,7 @@ at all, which means that the trial has ended.
 
 Between the look and the change that follows a stopped process may still come back late. What it then puts in place is a
 whole checkpoint of the same trial, of an earlier epoch at worst: it costs epochs that are trained again, never the trial.
+If the trial has ended meanwhile, the look after the change says so, and the worker removes what it wrote.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ FILE = "attempt"
 
 class SupersededError(OSError):
     """Another worker has taken the trial over, or it has ended."""
+
+
+class EndedError(SupersededError):
+    """The trial has ended: nothing in its folder is this worker's any more."""
 
 
 class Lease:
@@ -35,10 +40,11 @@ class Lease:
         self._take()
 
     def check(self) -> None:
-        """Call before each change in the folder. Raises SupersededError once a later attempt holds the lease."""
+        """Call before each change in the folder, and after the last. Raises SupersededError once a later attempt holds the
+        lease, EndedError once nobody does."""
         holder = self._holder()
         if holder is None:
-            raise SupersededError(f"The trial of {self._path.parent} has ended.")
+            raise EndedError(f"The trial of {self._path.parent} has ended.")
         self._yield_to(holder)
         if holder < self.attempt:  # an earlier attempt that took it late, in the middle of our own start
             self._take()

@@ -47,6 +47,7 @@ from trainer.engine import build_engine, set_determinism
 from trainer.evaluation import EVALUATION_BATCH, Evaluation, evaluate
 from trainer.forms import accuracy_by_form, mean_auxiliary_loss
 from trainer.input_pipeline import EvalLoader, TrainLoader
+from trainer.lease import EndedError
 from trainer.level_rates import level_rates_of
 from trainer.memory import give_back_freed
 from trainer.optimizer import set_rate
@@ -73,6 +74,7 @@ class Trial:
         world: the place of this process among the trial's workers; all see the same folder, and rank 0 writes.
         hparams: for TensorBoard, as `Board` takes them.
         guard: called before every change in the folder; what it raises ends the trial here (`trainer.lease`).
+        eager_epochs: so many come before any with compiled code, for who times both.
     Raises:
         InputError: data that are missing or damaged; a checkpoint that is damaged or of another trial; a number of workers
             that does not divide the micro-batch.
@@ -92,6 +94,7 @@ class Trial:
         world: World = SINGLE,
         hparams: Mapping[str, str] | None = None,
         guard: Callable[[], None] = lambda: None,
+        eager_epochs: int = 0,
     ) -> None:
         self._began = time.perf_counter()
         self.config, self.folder, self.device, self.threads = config, folder, device, threads
@@ -107,7 +110,7 @@ class Trial:
         own = replace(self._trained, batch_size=config.batch_size // world.size)  # what this worker computes
         model = config.model.build()
         self._compilation = Compilation(own, model, wanted=compiles(config, device))
-        self._compiled = False
+        self._compiled, self._eager_epochs = False, eager_epochs
         self.steps_an_epoch = steps_per_epoch(len(self.dataset.train), config.batch_size)
         self.history: list[Report] = []
         resumes = (folder / checkpoint.LAST).exists()
@@ -261,7 +264,7 @@ class Trial:
         if self._compiled:
             return
         ready = self._step.settled and self._compilation.repays(self._images_left)
-        if not (ready or self._compilation.loaded):
+        if self.epoch < self._eager_epochs or not (ready or self._compilation.loaded):
             self._compilation.trained_eagerly(self.steps_an_epoch * self.config.batch_size)  # the epoch that follows
             return
         compile_regions(self._model)
@@ -374,12 +377,16 @@ class Trial:
 
         def write(content: dict[str, Any]) -> None:
             # the best first, former bests last: a kill in between loses neither
-            self._guard()
-            if wanted:
-                checkpoint.save(checkpoint.best_path(self.folder, best_epoch), content["weights"])
-                self._guard()  # again: a large file may have taken a minute
-            checkpoint.save(self.folder / checkpoint.LAST, {**content["weights"], **content["rest"]})
-            self._guard()
+            try:
+                self._guard()
+                if wanted:
+                    checkpoint.save(checkpoint.best_path(self.folder, best_epoch), content["weights"])
+                    self._guard()  # again: a large file may have taken a minute
+                checkpoint.save(self.folder / checkpoint.LAST, {**content["weights"], **content["rest"]})
+                self._guard()
+            except EndedError:
+                checkpoint.remove_resume_files(self.folder)
+                raise
             checkpoint.remove_other_bests(self.folder, best_epoch)
 
         self._writer.start({"weights": weights, "rest": rest}, write)

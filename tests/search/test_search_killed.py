@@ -2,12 +2,14 @@
 
 import re
 import time
+from pathlib import Path
 
 import pytest
 
 from results.store import ENDED
 from search.ray_processes import lives
 from search.ray_watch import COUNT, RESTARTS
+from trainer.checkpoint import LAST
 
 pytestmark = pytest.mark.slow
 
@@ -38,9 +40,12 @@ def test_a_killed_worker_costs_nothing_and_one_that_dies_again_and_again_fails_a
     search = place.start("search.run", "--resume", "pairs-1")
     search.wait_for(r"pairs-1\.2 .*epoch ", times=3)
     assert not [process for process in killed.family.values() if lives(process)], "Ray's agents go with the next driver"
+    late = Path(trials_of(place, "pairs-1")[0].provenance["folder"]) / LAST
+    late.write_bytes(b"as of a worker that was killed between writing this and seeing that its trial had ended")
     place.worker_of("pairs-1.2").kill()
     assert search.finish() == 0, search.output
     assert "Traceback" not in search.output
+    assert not late.exists()
     require_whole_curves(place, "pairs-1")
     with place.store() as store:
         once, thrice = store.trials("pairs-1")

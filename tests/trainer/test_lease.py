@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from trainer import checkpoint
-from trainer.lease import FILE, Lease, SupersededError
+from trainer.lease import FILE, EndedError, Lease, SupersededError
 from trainer.resolve import resolve
 from trainer.trial import Trial
 
@@ -49,6 +49,26 @@ def test_an_orphan_does_not_write_into_the_folder_of_a_trial_that_has_ended(digi
     with pytest.raises(SupersededError, match="has ended"):
         next(reports)
     orphan.close()
+    assert files(tmp_path) == {}
+
+
+def test_what_is_written_between_the_end_of_a_trial_and_the_next_look_is_removed_by_who_wrote_it(digits, tmp_path):
+    lease, looks = Lease(tmp_path, 1), []
+
+    def looked():
+        lease.check()
+        looks.append(sorted(files(tmp_path)))
+        if len(looks) == 5:  # the one before the second checkpoint
+            checkpoint.remove_resume_files(tmp_path)  # as the driver does at the end; the checkpoint comes after it
+
+    config = resolve(FLAT, on_gpu=False)
+    trial = Trial(config, tmp_path, device=torch.device("cpu"), threads=1, guard=looked)
+    reports = trial.reports()
+    next(reports)
+    with pytest.raises(EndedError, match="has ended"):
+        next(reports)
+    trial.close()
+    assert checkpoint.LAST in looks[3]
     assert files(tmp_path) == {}
 
 
