@@ -120,7 +120,7 @@ def time_trial(config: TrialConfig, epochs: int, *, constant: bool) -> dict[str,
     """Seconds from report to report of a real trial."""
     device = device_of(torch.cuda.is_available())
     if device.type == "cuda" and config.compile:
-        compiled.REPAYS = 0
+        compiled.REPAYS_LOADING = 0
         compiled.Compilation(config, config.model.build(), wanted=True).finish()
     data = full_dataset(config.data)
     with tempfile.TemporaryDirectory() as folder:

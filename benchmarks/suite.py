@@ -217,7 +217,8 @@ def optimizers(changes: dict[str, Any], epochs: int) -> Iterator[Row]:
 @contextmanager
 def _fresh_caches() -> Iterator[dict[str, str]]:
     """An environment in which nothing that a compiler ever wrote is found."""
-    with tempfile.TemporaryDirectory() as folder:
+    # a trial that ends leaves behind who compiles for it
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         yield {
             **os.environ,
             "TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor",

@@ -12,8 +12,11 @@ from itertools import pairwise
 from search.measured import Measurement, Planned, at_once
 from search.resources import Resources
 
-RAY_START_SECONDS = 10.0
-"""An estimate, not measured: Ray's start on an idle machine."""
+AROUND_SECONDS = 11.0
+"""What a search takes around its trials, assumed: from the command to the first worker's process 6 s, and from the last
+report to the table and picture 5 s (results/LOG.md, 2026-11-29, later)."""
+HANDOVER_SECONDS = 0.4
+"""From one trial's last epoch to the next one's start in the same worker, assumed: test, store and Ray (same entry)."""
 WARM_START_SECONDS = 0.5
 """What a trial costs before its first epoch in a worker that has trained another, where no two were measured in a row."""
 
@@ -35,7 +38,8 @@ def estimate(
     """The trials in their order, each on the slot that is free first, for so many `epochs`.
 
     A new process is started on each slot. A shape whose code is not on disk yet is trained eagerly until it is compiled,
-    beside its first trial; a process that meets compiled code for the first time takes a while to load it.
+    beside its first trial; a process that meets compiled code for the first time takes it up after an eager epoch, and a
+    while to load it.
     """
     slots = min(resources.concurrency, len(trials))
     # processes that had no core of their own were not measured: they would share
@@ -50,11 +54,12 @@ def estimate(
     for trial, count in zip(trials, epochs, strict=True):
         began, slot = heapq.heappop(free)
         speeds = Speeds.of(trial, measured)
-        at = began + warm
+        at = began + HANDOVER_SECONDS + warm
         eager = count
         if speeds.compiled:
             code_at = ready.setdefault(trial.shape, at + speeds.compile_seconds)
-            eager = min(count, float(math.ceil(max(0.0, code_at - at) / speeds.eager)))
+            waiting = float(math.ceil(max(0.0, code_at - at) / speeds.eager))
+            eager = min(count, waiting if (slot, trial.shape) in loaded else max(1.0, waiting))
         at += eager * speeds.eager * crowded
         if eager < count:
             if (slot, trial.shape) not in loaded:
@@ -67,7 +72,7 @@ def estimate(
         epochs=sum(epochs),
         start_seconds=cold,
         gpu_hours=resources.gpus_per_trial * busy / 3600,
-        wall_seconds=RAY_START_SECONDS + max(at for at, _ in free),
+        wall_seconds=AROUND_SECONDS + max(at for at, _ in free),
     )
 
 

@@ -15,7 +15,7 @@ from rich.text import Text
 from arch_space.cost import cost
 from results.foresight import foresight, spread_before
 from results.store import Store
-from search.estimate import RAY_START_SECONDS, WARM_START_SECONDS, Estimate, estimate
+from search.estimate import AROUND_SECONDS, HANDOVER_SECONDS, WARM_START_SECONDS, Estimate, estimate
 from search.expected import SIMULATIONS, expected_epochs
 from search.matching import show as show_matchings
 from search.measured import Measurement, Planned, at_once, measurements
@@ -101,11 +101,11 @@ def _print_sources(new: Checked, measured: Sequence[Measurement], console: Conso
     when = " and ".join(
         [*(f"measured on {date}, kept in the store" for date in kept), *(["measured now"] if now else [])]
     )
-    warm = f" and {WARM_START_SECONDS:g} s a trial" if len(measured) == 1 else ""
+    each = HANDOVER_SECONDS + (WARM_START_SECONDS if len(measured) == 1 else 0.0)
     epochs = "the epochs are exact" if new.experiment.is_comparison else "the epochs are of simulated searches"
     console.print(
         f"Sources: seconds{exchange} {when}, interpolated by multiply-adds between variants of a kind; {epochs}; "
-        f"{RAY_START_SECONDS:g} s for Ray's start{warm} are assumed.",
+        f"{AROUND_SECONDS:g} s around the trials and {each:g} s between two are assumed.",
         highlight=False,
         soft_wrap=True,
     )

@@ -9,9 +9,9 @@ for each kind of region, compile beside it; torch's compiler, which even code fr
 beside it once its steps have been recorded. Between epochs the trial looks whether both are done. Only where an earlier
 trial of this process has left the code in memory does it start compiled.
 
-To take compiled code up costs seconds of its own. What a process will yet train is known of one trial only, so it also
-counts what it has trained eagerly in these shapes: once that would have repaid the cost, more may well come, and at the
-worst twice the cost was paid.
+To make compiled code costs seconds, and to take it up costs some, too. What a process will yet train is known of one
+trial only, so it also counts what it has trained eagerly in these shapes: once that would have repaid the cost, more may
+well come, and at the worst twice the cost was paid.
 """
 
 from __future__ import annotations
@@ -44,9 +44,11 @@ if TYPE_CHECKING:
 
 SHAPES = 256
 """Kinds and shapes of blocks that one process keeps compiled, before torch falls back to eager."""
-REPAYS = 600_000
-"""Images for which compiled code is taken up: loading it and recording the step anew cost 4.4 s, and compiled vit_tiny
-trains 0.1 million images in 0.7 s less than eager (H100, results/LOG.md)."""
+REPAYS_MAKING = 600_000
+"""Images for which code that the disk lacks is made, beside 13 s of eager training, of which compiled code repays half."""
+REPAYS_LOADING = 200_000
+"""Images for which code on the disk is taken up: loading it and recording the step anew cost 0.6 to 1.8 s, and compiled
+vit_tiny trains 0.1 million images in 0.9 s less than eager (H200, results/LOG.md)."""
 STALE_SECONDS = 300
 """Age at which a note that another process compiles is no longer believed."""
 
@@ -138,11 +140,15 @@ class Compilation:
     def repays(self, images_left: int) -> bool:
         """Whether the trial should switch to compiled code now, with so many images still to be trained.
 
-        Where enough are left, the first call has the compiler imported beside the training.
+        Where code is there or may come, the first call has the compiler imported beside the training.
         """
         if not self._wanted:
             return False
-        return self.loaded or (self._many(images_left) and _compiler.done() and not self._missing("ready"))
+        if self.loaded:
+            return True
+        made = not self._missing("ready")
+        enough = REPAYS_LOADING if made else REPAYS_MAKING
+        return self._trains(images_left, enough) and _compiler.done() and made
 
     @property
     def made_at(self) -> float:
@@ -165,14 +171,14 @@ class Compilation:
 
     def start_beside(self, images_left: int) -> None:
         """Have processes compile what the disk lacks and nobody is at, unless too few images are to be trained."""
-        if self._wanted and self._many(images_left):
+        if self._wanted and self._trains(images_left, REPAYS_MAKING):
             for region in self._missing("evaluates"):
                 if self._claim(region):
                     self._start(region)
 
     def wait(self, images_left: int, most_seconds: float = 120) -> None:
         """Until a trial of so many images would find all that it takes up: nobody compiles these regions any more."""
-        if self._wanted and self._many(images_left):
+        if self._wanted and self._trains(images_left, REPAYS_LOADING):
             _compiler.wait()
         end = time.monotonic() + most_seconds
         while time.monotonic() < end and any(
@@ -191,8 +197,8 @@ class Compilation:
             raise RuntimeError(f"The compilation beside the trial must end well, but its processes ended with {codes}.")
         _compiler.wait()
 
-    def _many(self, images_left: int) -> bool:
-        return images_left + _trained_eagerly[self._key] >= REPAYS
+    def _trains(self, images_left: int, enough: int) -> bool:
+        return images_left + _trained_eagerly[self._key] >= enough
 
     def _missing(self, what: str) -> list[int]:
         return [region for region in self._regions if not note(self._key, region, what).exists()]

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import psutil
 import typer
 
 from results.cli import run
@@ -29,6 +30,8 @@ PER_EPOCH = ("seconds_per_epoch", "eager_seconds_per_epoch")
 SECONDS = (*PER_EPOCH, "start_seconds", "compile_seconds", "load_seconds")
 """The parts of a measurement that are seconds."""
 MOST_EPOCHS = 4
+EAGER_EPOCHS = 2
+"""Before compiled code is taken up, as by a trial of shapes that are new: the first warms up, the other is timed."""
 AFFORDABLE = 5
 """A GPU's first epoch warms it up, so a second one follows unless the first took more than so many times SECONDS."""
 
@@ -51,10 +54,11 @@ def main(
 
     discover_variants(variants or ())
     with contextlib.redirect_stdout(sys.stderr):
-        measured = []
+        measured: list[dict[str, Any]] = []
         began = time.time()
         for flat, compilation in begin_compiling(json.loads(flats), gpu=gpu):
-            measured.append(measure(flat, seconds, compilation, began, gpu=gpu, threads=threads))
+            since = time.time() if measured else psutil.Process().create_time()  # what it imports is the first's
+            measured.append(measure(flat, seconds, compilation, began, since, gpu=gpu, threads=threads))
             print("measured", file=sys.__stdout__, flush=True)
     print(json.dumps(measured), flush=True)
 
@@ -77,12 +81,20 @@ def begin_compiling(flats: list[dict[str, Any]], *, gpu: bool) -> list[tuple[dic
 
 
 def measure(
-    flat: dict[str, Any], seconds: float, compilation: Compilation, began_compiling: float, *, gpu: bool, threads: int
+    flat: dict[str, Any],
+    seconds: float,
+    compilation: Compilation,
+    began_compiling: float,
+    since: float,
+    *,
+    gpu: bool,
+    threads: int,
 ) -> dict[str, Any]:
     """What one trial takes, first as it starts, then by compiled code if the search would come to that.
 
-    Seconds in `SECONDS`: of an epoch in the end, and before there is compiled code; of the start, of having the code made
-    (0 where the disk had it), and of loading it. Also the `epochs` measured, whether it was `compiled`, and bytes of a GPU.
+    Seconds in `SECONDS`: of an epoch in the end, and before there is compiled code; of the start, which began at `since`
+    (`time.time`), of having the code made (0 where the disk had it), and of loading it. Also the `epochs` measured, whether
+    it was `compiled`, and bytes of a GPU.
 
     Raises:
         InputError: a bad trial, or data that are missing or damaged.
@@ -95,22 +107,21 @@ def measure(
 
     config, device = TrialConfig.from_flat(flat), device_of(gpu)
     with tempfile.TemporaryDirectory(prefix="arbor-preview-") as folder:
-        began = time.perf_counter()
-        trial = Trial(config, Path(folder), device=device, threads=threads)
-        started = time.perf_counter()
+        trial = Trial(config, Path(folder), device=device, threads=threads, eager_epochs=EAGER_EPOCHS)
+        started = time.time()
         try:
             eager, compiled = _epochs(trial, seconds, compilation, gpu=gpu)
             reserved = torch.cuda.max_memory_reserved(device) if gpu else None
         finally:
             trial.close()
     steady = _typical(compiled or eager)
-    before = _typical(eager) if len(eager) > 1 else steady  # the disk had its code: a first epoch is none to go by
+    before = _typical(eager)
     return {
         "seconds_per_epoch": steady,
         "eager_seconds_per_epoch": before,
-        "start_seconds": started - began + max(0.0, (eager or compiled)[0] - before),
+        "start_seconds": started - since + max(0.0, eager[0] - before),
         "compile_seconds": max(0.0, compilation.made_at - began_compiling) if compiled else 0.0,
-        "load_seconds": max(0.0, compiled[0] - steady) if eager and compiled else 0.0,
+        "load_seconds": max(0.0, compiled[0] - steady) if compiled else 0.0,
         "epochs": len(eager) + len(compiled),
         "compiled": bool(compiled),
         "gpu_memory_bytes": reserved,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from search.estimate import RAY_START_SECONDS, WARM_START_SECONDS, Speeds, estimate
+from search.estimate import AROUND_SECONDS, HANDOVER_SECONDS, WARM_START_SECONDS, Speeds, estimate
 from search.measured import Measurement, Planned, chosen
 from search.resources import plan_resources
 from trainer.config import TrialConfig
@@ -11,6 +11,7 @@ COMPILED = {
     "seconds_per_epoch": 1.0, "eager_seconds_per_epoch": 2.0, "start_seconds": 6.0, "compile_seconds": 5.0,
     "load_seconds": 3.0, "compiled": True,
 }  # fmt: skip
+BETWEEN = HANDOVER_SECONDS + WARM_START_SECONDS
 EAGER = {**COMPILED, "seconds_per_epoch": 2.0, "compile_seconds": 0.0, "load_seconds": 0.0, "compiled": False}
 
 
@@ -31,12 +32,12 @@ def slots(concurrency):
     return plan_resources(concurrency=concurrency, cpus_per_trial=1.0, gpus_per_trial=0.0, threads=1)
 
 
-def test_a_measured_shape_is_compiled_from_its_first_epoch_and_loaded_once():
+def test_a_measured_shape_is_compiled_from_its_second_epoch_and_loaded_once():
     one = planned()
     got = estimate([one, planned(seed=1)], [10.0, 10.0], [measured(one, COMPILED)], slots(1))
     assert got.start_seconds == 6.0
     assert got.epochs == 20.0
-    assert got.wall_seconds == pytest.approx(RAY_START_SECONDS + 6 + 2 * WARM_START_SECONDS + 3 + 20 * 1.0)
+    assert got.wall_seconds == pytest.approx(AROUND_SECONDS + 6 + 2 * BETWEEN + 2.0 + 3 + 19 * 1.0)
     assert got.gpu_hours == 0.0
 
 
@@ -44,26 +45,26 @@ def test_another_shape_is_eager_until_its_code_is_made():
     one, other = planned(), planned(hidden=16)
     got = estimate([other], [10.0], [measured(one, COMPILED)], slots(1))
     eager, compiled = 3 * 2.0, 7 * 1.0  # the code comes in the third epoch
-    assert got.wall_seconds == pytest.approx(RAY_START_SECONDS + 6 + WARM_START_SECONDS + eager + 3 + compiled)
+    assert got.wall_seconds == pytest.approx(AROUND_SECONDS + 6 + BETWEEN + eager + 3 + compiled)
 
 
 def test_a_trial_that_ends_before_its_code_is_made_loads_nothing():
     one, other = planned(), planned(hidden=16)
     got = estimate([other], [2.0], [measured(one, COMPILED)], slots(1))
-    assert got.wall_seconds == pytest.approx(RAY_START_SECONDS + 6 + WARM_START_SECONDS + 2 * 2.0)
+    assert got.wall_seconds == pytest.approx(AROUND_SECONDS + 6 + BETWEEN + 2 * 2.0)
 
 
 def test_short_trials_are_never_compiled():
     one = planned()
     got = estimate([one], [10.0], [measured(one, EAGER)], slots(1))
-    assert got.wall_seconds == pytest.approx(RAY_START_SECONDS + 6 + WARM_START_SECONDS + 10 * 2.0)
+    assert got.wall_seconds == pytest.approx(AROUND_SECONDS + 6 + BETWEEN + 10 * 2.0)
 
 
 def test_each_trial_takes_the_slot_that_is_free_first():
     one = planned()
     trials = [planned(seed=number) for number in range(3)]
     got = estimate(trials, [9.0, 2.0, 3.0], [measured(one, EAGER)], slots(2))
-    assert got.wall_seconds == pytest.approx(RAY_START_SECONDS + 6 + WARM_START_SECONDS + 9 * 2.0)
+    assert got.wall_seconds == pytest.approx(AROUND_SECONDS + 6 + BETWEEN + 9 * 2.0)
 
 
 def test_a_start_in_a_warm_worker_is_the_middle_of_those_that_followed_another():
@@ -71,7 +72,7 @@ def test_a_start_in_a_warm_worker_is_the_middle_of_those_that_followed_another()
     starts = (6.0, 0.4, 0.2, 0.9)
     found = [measured(t, {**EAGER, "start_seconds": start}) for t, start in zip(trials, starts, strict=True)]
     got = estimate([trials[0]], [1.0], found, slots(1))
-    assert got.wall_seconds == pytest.approx(RAY_START_SECONDS + 6 + 0.4 + 2.0)
+    assert got.wall_seconds == pytest.approx(AROUND_SECONDS + 6 + HANDOVER_SECONDS + 0.4 + 2.0)
 
 
 def test_speeds_are_those_of_the_kind_between_its_multiply_adds():

@@ -132,7 +132,7 @@ def test_a_recorded_step_adds_up_the_auxiliary_losses_that_the_called_one_adds_u
     "flat", [{}, {"ffn": "fff", "ffn.fff.depth": 3, "ffn.fff.trees": 2, "layout": "pair"}, {**SOFT, "layout": "pair"}]
 )
 def test_compiled_blocks_learn_what_eager_ones_learn(tmp_path, flat, monkeypatch):
-    monkeypatch.setattr(compiled, "REPAYS", 1)
+    monkeypatch.setattr(compiled, "REPAYS_LOADING", 1)
     config = config_of(dropout=0.0, **flat)
     compiled.Compilation(config, config.model.build(), wanted=True).finish()
     fast, extra = curve(config, tmp_path / "fast")
