@@ -78,7 +78,7 @@ def estimate(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Speeds:
-    """What one trial takes, interpolated by multiply-adds between the measured variants of its kind."""
+    """What one trial takes, interpolated by multiply-adds between the measured variants of its pace."""
 
     compiled: bool
     """Whether it is long enough to be compiled."""
@@ -91,20 +91,26 @@ class Speeds:
 
     @classmethod
     def of(cls, trial: Planned, measured: Sequence[Measurement]) -> Speeds:
-        of_its_kind = sorted(
-            (one for one in measured if one.planned.kind == trial.kind), key=lambda one: one.planned.macs
-        )
+        alike = _alike(trial, measured)
 
         def seconds(name: str) -> float:
-            return _between(trial.macs, [(one.planned.macs, float(one.values[name])) for one in of_its_kind])
+            return _between(trial.macs, [(one.planned.macs, float(one.values[name])) for one in alike])
 
         return cls(
-            compiled=bool(of_its_kind[0].values["compiled"]),
+            compiled=bool(alike[0].values["compiled"]),
             eager=seconds("eager_seconds_per_epoch"),
             steady=seconds("seconds_per_epoch"),
             compile_seconds=seconds("compile_seconds"),
             load_seconds=seconds("load_seconds"),
         )
+
+
+def _alike(trial: Planned, measured: Sequence[Measurement]) -> list[Measurement]:
+    """By multiply-adds, those of the trial's pace; where none was measured, those of one pace of its kind, or of any."""
+    likest = max(measured, key=lambda one: (one.planned.pace == trial.pace, one.planned.kind == trial.kind))
+    return sorted(
+        (one for one in measured if one.planned.pace == likest.planned.pace), key=lambda one: one.planned.macs
+    )
 
 
 def _between(macs: int, points: Sequence[tuple[int, float]]) -> float:

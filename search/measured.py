@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -33,8 +34,10 @@ from trainer.fingerprint import fingerprint, source_hash, variant_source
 from trainer.measure import PER_EPOCH, SECONDS
 
 MEASURE_SECONDS = 6.0
-MEASURED_OF_A_KIND = {1: 3, 2: 2}
-"""Variants measured of each feed-forward kind, by how many kinds there are; of more kinds, one each."""
+MEASURED_OF_A_PACE = {1: 3, 2: 2}
+"""Variants measured of each pace, by how many paces there are; of more paces, one each."""
+MOST_PACES = 8
+"""Of more, those are measured that most trials have."""
 LOOK_SECONDS = 0.2
 
 
@@ -53,6 +56,23 @@ class Planned:
         return FFN.kind_of(self.config.model.ffn)
 
     @property
+    def pace(self) -> Hashable:
+        """Trials of one pace differ in speed by their size alone: kinds that cost alike do not run alike, nor do
+        optimizers, batches and augmentations."""
+        config = self.config
+        model = (self.kind, config.model.dropout > 0)
+        batch = (config.batch_size, config.accumulation, config.augment)
+        return (
+            *model,
+            *batch,
+            config.optimizer,
+            config.zero_stage,
+            config.precision,
+            config.compile,
+            config.deterministic,
+        )
+
+    @property
     def shape(self) -> Hashable:
         """Trials of one shape share their compiled code."""
         return (*self.config.model.to_flat().items(), self.config.micro_batch, self.config.precision)
@@ -68,13 +88,15 @@ class Measurement:
 
 
 def chosen(trials: Sequence[Planned]) -> list[Planned]:
-    """A few of each kind, from its cheapest to its dearest by multiply-adds: kinds that cost alike differ in speed."""
-    kinds: dict[str, dict[int, Planned]] = {}
+    """A few of each pace, from its cheapest to its dearest by multiply-adds."""
+    frequent = Counter(trial.pace for trial in trials).most_common(MOST_PACES)
+    paces: dict[Hashable, dict[int, Planned]] = {pace: {} for pace, _ in frequent}
     for trial in trials:
-        kinds.setdefault(trial.kind, {}).setdefault(trial.macs, trial)  # the first of each
-    most = MEASURED_OF_A_KIND.get(len(kinds), 1)
+        if trial.pace in paces:
+            paces[trial.pace].setdefault(trial.macs, trial)  # the first of each
+    most = MEASURED_OF_A_PACE.get(len(paces), 1)
     picked = []
-    for by_macs in kinds.values():
+    for by_macs in paces.values():
         ordered = [by_macs[macs] for macs in sorted(by_macs)]
         last = len(ordered) - 1
         places = {last // 2} if most == 1 else {last * step // (most - 1) for step in range(most)}

@@ -104,8 +104,8 @@ def _print_sources(new: Checked, measured: Sequence[Measurement], console: Conso
     each = HANDOVER_SECONDS + (WARM_START_SECONDS if len(measured) == 1 else 0.0)
     epochs = "the epochs are exact" if new.experiment.is_comparison else "the epochs are of simulated searches"
     console.print(
-        f"Sources: seconds{exchange} {when}, interpolated by multiply-adds between variants of a kind; {epochs}; "
-        f"{AROUND_SECONDS:g} s around the trials and {each:g} s between two are assumed.",
+        f"Sources: seconds{exchange} {when}, interpolated by multiply-adds between variants that differ in size alone; "
+        f"{epochs}; {AROUND_SECONDS:g} s around the trials and {each:g} s between two are assumed.",
         highlight=False,
         soft_wrap=True,
     )

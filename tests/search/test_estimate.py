@@ -98,3 +98,19 @@ def test_of_one_kind_three_variants_are_measured_of_two_kinds_two_each_of_more_o
     flat = Planned(config=TrialConfig.from_flat({"ffn": "flat"}), group="flat", parameters=1, macs=9)
     assert [(trial.kind, trial.macs) for trial in chosen([*dense, tree(7), flat])] == [
         ("mlp", 300), ("fff", 7), ("flat", 9)]  # fmt: skip
+
+
+def test_what_trains_in_another_way_is_measured_itself():
+    ways = [{}, {"optimizer": "sgd"}, {"batch_size": 64}, {"augment": "none"}, {"dropout": 0.0}, {"lr": 5e-3}]
+    trials = [planned(macs=7, **way) for way in ways]
+    assert chosen(trials) == trials[:5]  # a rate costs nothing
+    found = [measured(trial, {**EAGER, "seconds_per_epoch": float(n)}) for n, trial in enumerate(chosen(trials))]
+    assert [Speeds.of(trial, found).steady for trial in trials] == [0.0, 1.0, 2.0, 3.0, 4.0, 0.0]
+
+
+def test_of_many_ways_those_are_measured_that_most_trials_have_and_the_others_are_taken_for_alike():
+    sizes = [16 * number for number in range(1, 12)]
+    trials = [planned(macs=7, batch_size=size) for size in [*sizes, *sizes[3:]]]
+    assert [trial.config.batch_size for trial in chosen(trials)] == sizes[3:]
+    found = [measured(trial, EAGER) for trial in chosen([*trials, tree(7)])]
+    assert Speeds.of(trials[0], found).steady == EAGER["seconds_per_epoch"]
