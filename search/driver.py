@@ -62,7 +62,7 @@ def run_session(
             finally:
                 _shut_ray_down()
                 shutil.rmtree(tune_folder, ignore_errors=True)  # Tune's own notes; the store is the truth
-    if status == "ended":
+    if status in ("ended", "stopped"):
         session.remove_left_files()
     if status == "interrupted" and not session.budget.used_up:
         raise KeyboardInterrupt
