@@ -59,6 +59,7 @@ STEPS = {
         commands=(
             "pytest -q -n 5 -m gpu tests/arch_space tests/trainer",
             f"{PYTEST} -m 'not slow and not long' tests/search/test_preview.py -k gpu",
+            f"{PYTEST} -m gpu tests/search/test_lost_gpu.py",
         ),
     ),
     "start": Step(what="process start to the first step", seconds=200, commands=("benchmarks start",)),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 DIED = "the trial's worker process died"
-WORKER_LOST = "WorkerLostError"
-"""The name of what `search.gang` raises, in whose text the cause is."""
+OWN = ("WorkerLostError: ", "GpuLostError: ")
+"""Names of what `search.gang` and `search.worker` raise, in whose text the cause is."""
 _RAYS_MONITOR = ("running low on memory", "OutOfMemoryError", "memory usage threshold")
 """Of which one is in what Ray says of a worker that its own memory monitor killed."""
 
@@ -23,9 +23,9 @@ def cause_of_death(notes: str, kernel_kills: int) -> str:
     lines = last.splitlines()
     if any(words in last for words in _RAYS_MONITOR):
         return "the trial's worker process was killed by Ray's memory monitor, because this machine's memory was nearly full"
-    told = lines[-1].partition(f"{WORKER_LOST}: ")[2] if lines else ""
-    if told:  # of a gang, by its own words
-        return told
+    for name in OWN:
+        if lines and (told := lines[-1].partition(name)[2]):
+            return told
     if any(line.startswith("Traceback") for line in lines):
         return f"the trial's worker process raised {lines[-1].strip()}"
     if kernel_kills:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer.lease import Lease, SupersededError
+from trainer.lost_gpu import GpuLostError, gpu_is_lost
 from trainer.memory import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class TrialWorker:
         self._world, self._shipped = world, shipped
         self._trial: Any = None
         self._reports: Any = None
+        self._lost: Any = None
 
     @property
     def alive(self) -> bool:
@@ -39,6 +41,9 @@ class TrialWorker:
 
         That is a dictionary with `failed`, `disk_full`, or `out_of_memory`, the micro-batches a step that were too few; the
         trial is left then, and may be begun again with more.
+
+        Raises:
+            GpuLostError: the GPU can be used no more in this process.
         """
         try:
             return self._next_report(flat, work)
@@ -48,7 +53,11 @@ class TrialWorker:
             if error.errno != errno.ENOSPC:
                 return {"failed": _cause(error), "traceback": traceback.format_exc()}
             return {"disk_full": str(error.filename or work["folder"])}
-        except Exception as error:  # noqa: BLE001  # the driver shows it and goes on
+        except Exception as error:
+            if gpu_is_lost():
+                self._lost = self._trial, self._reports  # can be neither closed nor freed before the process ends
+                self._trial = self._reports = None
+                raise GpuLostError(f"the GPU failed under the trial's worker process: {_cause(error)}") from error
             if not is_out_of_memory(error):
                 return {"failed": _cause(error), "traceback": traceback.format_exc()}
         self.end()  # not in the handler, where the error still holds what fills the memory

@@ -21,6 +21,12 @@ Traceback (most recent call last):
 ValueError: no
 """
 
+LOST = RAISED.replace(
+    "ValueError: no",
+    "trainer.lost_gpu.GpuLostError: the GPU failed under the trial's worker process: AcceleratorError: CUDA error: "
+    "unspecified launch failure",
+)
+
 
 def test_a_process_that_just_died_is_not_said_to_have_had_too_little_memory():
     """Ray names the kernel's killer as a possible cause of every death; only the kernel's own count is believed."""
@@ -31,6 +37,12 @@ def test_a_process_that_just_died_is_not_said_to_have_had_too_little_memory():
 def test_only_the_last_failure_counts():
     assert "Ray's memory monitor" in cause_of_death(BEFORE, 0)
     assert cause_of_death(BEFORE + PLAIN + RAISED, 0) == "the trial's worker process raised ValueError: no"
+
+
+def test_a_lost_gpu_says_so_itself():
+    assert cause_of_death(BEFORE + LOST, 1) == (
+        "the GPU failed under the trial's worker process: AcceleratorError: CUDA error: unspecified launch failure"
+    )
 
 
 def test_the_kernels_count_is_read_where_this_machine_has_one():
