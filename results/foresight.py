@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 
@@ -13,6 +14,8 @@ from results.tuned import LR_TUNING
 
 ASSUMED_DEVIATION = 0.005
 """Between seeds, where the store has no like trials: what cifar10deepspeed's runs of one variant show, 0.4 to 0.6 points."""
+ASSUMED_ACCURACY = 0.8
+"""Where few validation images make the deviation larger: it is taken for that of as many images drawn independently."""
 COMPLETE = frozenset({"finished", "plateau"})
 
 
@@ -29,14 +32,15 @@ def spread_before(store: Store, config: Mapping[str, object], checksum: str) -> 
     return Spread.over([list(values.values()) for values in found.values()])
 
 
-def foresight(spread: Spread, variants: int, seeds: int) -> str:
-    """One sentence on what so many seeds of so many variants will be able to show."""
+def foresight(spread: Spread, variants: int, seeds: int, images: int) -> str:
+    """One sentence on what so many seeds of so many variants will be able to show on so many validation images."""
     if seeds < 2:
         return "One seed a variant will resolve no difference; the best of many single runs looks better than it is."
     if spread.freedom:
         deviation, source = spread.deviation, f"from like trials in the store, {spread.freedom} degrees of freedom"
     else:
-        deviation, source = ASSUMED_DEVIATION, "assumed, for the store has no like trials"
+        deviation = max(ASSUMED_DEVIATION, math.sqrt(ASSUMED_ACCURACY * (1 - ASSUMED_ACCURACY) / images))
+        source = f"assumed of {images:,} validation images, for the store has no like trials"
     gap = detectable_difference(deviation, seeds, freedom=variants * (seeds - 1))
     return (
         f"With {seeds} seeds a variant, a difference of {100 * gap:.2f} points will be found with 80 % power between two "

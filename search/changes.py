@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from results.errors import InputError
+from results.matches import variant_words
 from results.rows import SearchRow
 from results.store import Store
+from search import catalog
 from search.experiment import Experiment
-from search.sampler import Sampler
+from search.sampler import Sampler, described_space
+from trainer.config import Flat
 from trainer.dataset import Header
 from trainer.fingerprint import differences
 
@@ -79,7 +82,74 @@ def refused_changes(
                 found.append(str(error).partition("; ")[0] + ".")
                 outside = len(trials)
                 break
+        else:  # what has been drawn fits, but not everything may that will be
+            found += _other_space(row, experiment)
+    else:
+        found += _other_grid(row)
     return Refused(found, outside)
+
+
+def _other_space(row: SearchRow, experiment: Experiment) -> list[str]:
+    before = row.settings.get("space")  # absent before it was recorded
+    if before is None or (now := described_space(experiment)) == before:
+        return []
+    return [f"The space of {experiment.name!r} has changed since {row.id} began ({_differing(before, now)})."]
+
+
+def _other_grid(row: SearchRow) -> list[str]:
+    gone, new = _edited_grid(row)
+    if not (gone and new):
+        return []  # it has grown, or what is gone from it stays
+    edited = f"gone: {_some(gone, row)}; new: {_some(new, row)}"
+    return [
+        f"The grid of {row.experiment!r} has changed since {row.id} began ({edited}): both would stand in one table."
+    ]
+
+
+def notes_on_edits(row: SearchRow) -> list[str]:
+    """What a resume does about an experiment's file that says something else by now, where nothing is refused."""
+    if row.settings.get("confirms"):
+        return []
+    notes, source = [], row.settings["source"]
+    base = dict(catalog.load(source).base)
+    if base != row.settings["base"]:
+        notes.append(
+            f"{source} has another base by now ({_differing(row.settings['base'], base)}); {row.id} goes on with what it "
+            "began with."
+        )
+    gone, new = _edited_grid(row)
+    if gone:
+        notes.append(f"{source} no longer has {_some(gone, row)}; {row.id} keeps what it has.")
+    if new:
+        notes.append(f"New in {source}, and trained with the others: {_some(new, row)}.")
+    return notes
+
+
+def _edited_grid(row: SearchRow) -> tuple[list[Flat], list[Flat]]:
+    """Variants of a comparison that are gone from its file by now, and those that are new in it."""
+    settings = row.settings
+    if settings["grid"] is None or settings.get("confirms"):
+        return [], []
+    matches = settings.get("match") or []
+    asked = [variant["asked"] for match in matches for variant in match["variants"]] if matches else settings["grid"]
+    grid = [dict(variant) for variant in catalog.load(settings["source"]).grid or ()]
+    gone = [variant for n, variant in enumerate(asked) if variant not in grid and variant not in asked[:n]]
+    return gone, [variant for variant in grid if variant not in asked]
+
+
+def _some(variants: Sequence[Flat], row: SearchRow) -> str:
+    shared = {**row.settings["base"], **row.settings["fixed"]}
+    kind = {"ffn": shared["ffn"]} if "ffn" in shared else {}
+    more = f" and {len(variants) - 2} more" if len(variants) > 2 else ""
+    return ", ".join(variant_words({**kind, **variant}) for variant in variants[:2]) + more
+
+
+def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    return "; ".join(
+        f"{key}: {before.get(key, 'absent')} -> {now.get(key, 'absent')}"
+        for key in sorted({*before, *now})
+        if before.get(key) != now.get(key)
+    )
 
 
 def require_accepted(row: SearchRow, refused: Refused, *, accepted: bool) -> None:

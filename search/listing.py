@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from rich.console import Console
 from rich.table import Table
@@ -12,8 +11,8 @@ from rich.text import Text
 from results.matches import QUANTITIES, variant_words
 from search import catalog
 from search.announcement import stopping
-from search.experiment import Experiment
 from search.prepare import check_keys
+from search.sampler import described_space
 from search.timing import Timing
 from search.timing_run import print_preview
 from search.tuning import in_numbers
@@ -61,12 +60,7 @@ def show_experiment(name: str, console: Console) -> None:
         for key, values in described_space(experiment).items():
             table.add_row(Text(key, style="bold"), values)
     console.print(table)
+    shared = {**experiment.base, **experiment.fixed}
     for variant in experiment.grid or ():
-        console.print(Text(f"variant  {variant_words(variant)}"), soft_wrap=True)
-
-
-def described_space(experiment: Experiment) -> Mapping[str, str]:
-    """Each key that a search samples, with its range or values, found by sampling the space."""
-    from search.sampler import Sampler
-
-    return Sampler(replace(experiment, sampler="random"), 1).described()
+        kind = {"ffn": shared["ffn"]} if "ffn" in shared else {}
+        console.print(Text(f"variant  {variant_words({**kind, **variant})}"), soft_wrap=True)

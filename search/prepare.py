@@ -17,7 +17,7 @@ from results.ids import make_run_folder, runs_folder
 from results.opening import masked
 from results.store import Store
 from search import catalog, confirm
-from search.changes import refused_changes, require_accepted, variant_hashes, with_changes
+from search.changes import notes_on_edits, refused_changes, require_accepted, variant_hashes, with_changes
 from search.experiment import Experiment, comparison_plan
 from search.heartbeat import driver_process, refuse_second_driver
 from search.known import Known
@@ -25,7 +25,7 @@ from search.latencies import LATENCY
 from search.matching import Matching, solve
 from search.places import trials_base
 from search.resources import Resources
-from search.sampler import Sampler
+from search.sampler import Sampler, described_space
 from search.tuning import tuning_plan
 from trainer.config import Flat, own_keys
 from trainer.dataset import Header, load_dataset, read_header
@@ -62,6 +62,8 @@ class Prepared:
     """Files and folders of feed-forward kinds outside the package."""
     matchings: tuple[Matching, ...] = ()
     """As in `Checked`."""
+    notes: tuple[str, ...] = ()
+    """What a resumed search does about an experiment's file that was edited."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -273,8 +275,8 @@ def prepare_resume(
     """Check that a stored search may go on here, and note that this process now drives it, and what has changed.
 
     Raises:
-        InputError: another driver lives; the data are damaged; without `accept_changes`: the data or the model's code have
-            changed, or the space no longer holds the trials.
+        InputError: another driver lives; the data are damaged; without `accept_changes`: the data, the model's code or the
+            space have changed, or the grid other than by new variants.
     """
     row = store.search(search_id)
     refuse_second_driver(row)
@@ -315,6 +317,7 @@ def prepare_resume(
         startup_trials=startup,
         variants=tuple(variants),
         matchings=matchings,
+        notes=tuple(notes_on_edits(row)),
     )
 
 
@@ -335,6 +338,7 @@ def settings_of(
         "ranges": {key: list(bounds) for key, bounds in experiment.ranges.items()},
         "grid": [dict(variant) for variant in experiment.grid] if experiment.grid is not None else None,
         "match": [matching.to_plain() for matching in matchings] or None,
+        "space": None if experiment.is_comparison else described_space(experiment),
         "seeds": list(experiment.seeds),
         "tune_lr": list(experiment.tune_lr),
         "baseline": dict(experiment.baseline) if experiment.baseline is not None else None,

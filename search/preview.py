@@ -113,11 +113,11 @@ def _print_sources(new: Checked, measured: Sequence[Measurement], console: Conso
 
 def _seen_by_seeds(store: Store, new: Checked, trials: Sequence[Planned]) -> str:
     """What the planned seeds will be able to show, from the spread of like trials in the store where there are any."""
-    experiment = new.experiment
+    experiment, images = new.experiment, new.header.counts["val"]
     spread = spread_before(store, trials[0].config.to_flat(), new.header.checksum)
     if experiment.grid is None:
-        return foresight(spread, len(trials), 1)
-    return foresight(spread, len(experiment.grid), len(experiment.seeds))
+        return foresight(spread, len(trials), 1, images)
+    return foresight(spread, len(experiment.grid), len(experiment.seeds), images)
 
 
 def fitting(total_bytes: int, peak_bytes: int) -> int:

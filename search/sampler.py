@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -288,6 +288,11 @@ class Sampler:
                 break
             found.update(self._running[number].distributions)
         return dict(sorted(found.items()))
+
+
+def described_space(experiment: Experiment) -> dict[str, str]:
+    """Each key that a search samples, with its range or values in words, found by sampling the space."""
+    return Sampler(replace(experiment, sampler="random"), 1).described()
 
 
 def _digest(flat: Mapping[str, FlatValue]) -> int:

@@ -32,8 +32,14 @@ def test_the_spread_is_that_of_trials_with_the_same_data_and_protocol(tmp_path):
 
 def test_the_sentence_says_the_difference_and_where_its_deviation_is_from():
     # two variants of three seeds at half a point: science.md's 1.5 points
-    assert foresight(Spread(deviation=float("nan"), freedom=0), 2, 3).startswith(
+    unknown = Spread(deviation=float("nan"), freedom=0)
+    assert foresight(unknown, 2, 3, 10_000).startswith(
         "With 3 seeds a variant, a difference of 1.54 points will be found with 80 % power"
     )
-    assert "from like trials in the store, 7 degrees" in foresight(Spread(deviation=0.004, freedom=7), 2, 3)
-    assert "will resolve no difference" in foresight(Spread(deviation=0.004, freedom=7), 20, 1)
+    assert "from like trials in the store, 7 degrees" in foresight(Spread(deviation=0.004, freedom=7), 2, 3, 100)
+    assert "will resolve no difference" in foresight(Spread(deviation=0.004, freedom=7), 20, 1, 100)
+    # on 179 images alone the accuracy of one and the same model varies by 3 points
+    assert "a difference of 9.18 points" in foresight(unknown, 2, 3, 179)
+    assert "(standard deviation between seeds 2.99 points, assumed of 179 validation images" in foresight(
+        unknown, 2, 3, 179
+    )

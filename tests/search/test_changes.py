@@ -166,3 +166,71 @@ def test_a_changed_space_is_refused_unless_told_and_then_the_search_goes_on_in_i
     assert [row.status for row in rows] == ["finished"] * 6  # the trial that had begun, too
     assert [row.config["ffn.mlp.hidden"] for row in rows[:4]] == widths
     assert all(100 <= row.config["ffn.mlp.hidden"] <= 164 for row in rows[4:])
+
+
+@pytest.mark.parametrize("bounds", ["4, 256", "8, 65"])
+def test_a_wider_space_is_refused_unless_told_though_all_trials_fit_it(store, digits, tmp_path, bounds):
+    changing = Changing(store, tmp_path)
+    changing.path.write_text(changing.path.read_text().replace("8, 64", bounds))
+    low, high = bounds.split(", ")
+    said = rf"The space of 'changing' has changed since {changing.id} began \(ffn.mlp.hidden: 8 to 64 -> {low} to {high}\)\."
+    with pytest.raises(InputError, match=said):
+        changing.resume()
+    changing.resume(accept=True)
+    assert len(changing.changes[-1]["accepted"]) == 1
+    changing.resume()  # it is the space now
+
+
+def test_another_base_in_the_file_changes_nothing_and_is_said(store, digits, tmp_path):
+    changing = Changing(store, tmp_path)
+    assert changing.resume().notes == ()
+    changing.path.write_text(changing.path.read_text().replace('"epochs": 3', '"epochs": 2, "dim": 32'))
+    prepared = changing.resume()
+    assert prepared.experiment.epochs == 3
+    (note,) = prepared.notes
+    assert f"has another base by now (dim: absent -> 32; epochs: 3 -> 2); {changing.id} goes on" in note
+
+
+COMPARED = '''\
+from search.experiment import Experiment
+
+
+def compared() -> Experiment:
+    """Which depth?"""
+    return Experiment(base={"data": "digits", "ffn": "fff", "epochs": 3}, grid=[{"ffn.fff.depth": d} for d in (DEPTHS)])
+'''
+
+
+def test_a_grid_may_grow_but_is_refused_where_it_has_other_variants(store, digits, tmp_path):
+    from search import catalog
+
+    path = tmp_path / "compared.py"
+
+    def of(depths):
+        path.write_text(COMPARED.replace("DEPTHS", depths))
+
+    def resumed(accept=False):
+        row = store.search("compared-1")
+        experiment = experiment_of(row.settings, row.experiment)
+        return prepare_resume(store, row.id, experiment, resources(), variants=(), accept_changes=accept)
+
+    of("2, 3")
+    checked = check_new(str(path), catalog.load(str(path)), resources())
+    prepare_new(store, checked, notes="", tags=(), variants=())
+    store.update_search("compared-1", status="ended")
+    assert resumed().notes == ()
+    store.update_search("compared-1", status="ended")
+    of("2, 3, 4")
+    assert resumed().notes == (f"New in {path}, and trained with the others: fff depth=4.",)
+    store.update_search("compared-1", status="ended")
+    of("2, 3, 5")
+    with pytest.raises(
+        InputError, match=r"The grid of 'compared' has changed .*\(gone: fff depth=4; new: fff depth=5\)"
+    ):
+        resumed()
+    of("2, 3")
+    (note,) = resumed().notes
+    assert note == f"{path} no longer has fff depth=4; compared-1 keeps what it has."
+    store.update_search("compared-1", status="ended")
+    of("2, 3, 5")
+    assert len(resumed(accept=True).experiment.grid) == 4

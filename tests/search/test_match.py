@@ -349,3 +349,16 @@ def test_an_experiment_s_matches_are_shown_before_it_is_run(monkeypatch):
     printed = CliRunner().invoke(app, ["--show", "matched"], catch_exceptions=False).output
     assert "matched: parameters of the feed-forward part = that of mlp hidden=256 within 1 %" in printed
     assert "matched: neurons used by the feed-forward part = that of mlp hidden=24 within 1 %" in printed
+
+
+def test_variants_that_are_shown_have_the_kind_of_the_base(tmp_path):
+    (tmp_path / "trees.py").write_text(
+        "from search.experiment import Experiment\n\n\ndef trees() -> Experiment:\n"
+        '    """Which depth?"""\n'
+        '    return Experiment(base={"ffn": "fff"}, grid=[{"ffn.fff.depth": 3}, {"ffn": "mlp", "ffn.mlp.hidden": 8}])\n'
+    )
+    printed = CliRunner().invoke(app, ["--show", str(tmp_path / "trees.py")], catch_exceptions=False).output
+    assert [line for line in printed.splitlines() if line.startswith("variant")] == [
+        "variant  fff depth=3",
+        "variant  mlp hidden=8",
+    ]
