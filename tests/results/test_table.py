@@ -341,3 +341,13 @@ def test_one_objective_has_no_front(store):
     name = search(store, objectives=["val_acc"])
     trial(store, name, [0.5])
     assert "front" not in table_of(store, name).rows
+
+
+def test_a_run_that_stands_in_two_searches_adds_nothing_to_the_spread_between_seeds(store):
+    names = [search(store, grid=True, seeds=(0, 1, 2)) for _ in range(2)]
+    for name in names:
+        for seed in range(3):
+            trial(store, name, [0.5 + seed / 100], seed=seed)
+    notes = variants(load(store.url), names).notes
+    assert notes[0] == variants(load(store.url), names[0]).notes[0]
+    assert "(pooled, 2 degrees of freedom)" in notes[0]
