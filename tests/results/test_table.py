@@ -288,6 +288,16 @@ def test_a_kind_is_shown_alone_under_the_ranks_of_the_whole(store):
         of_kinds(table_of(store, name), ["ff"])
 
 
+def test_what_a_kind_shares_is_not_told_of_a_kind_that_is_left_out(store):
+    name = search(store)
+    for hidden in (8, 16):
+        trial(store, name, [0.5], hidden=hidden, **{"ffn.mlp.activation": "gelu"})
+        trial(store, name, [0.6], ffn="fff", hidden=hidden, **{"ffn.fff.depth": 3})
+    table = table_of(store, name)
+    assert table.by_kind == {"ffn.mlp.activation": "gelu", "ffn.fff.depth": 3}
+    assert of_kinds(table, ["fff"]).by_kind == {"ffn.fff.depth": 3}
+
+
 def test_searches_are_found_by_tag_and_by_a_word_of_their_notes(store):
     first, second = search(store), search(store)
     store.update_search(second, tags=["paper", "fff"], notes="Level rates, lunch")
