@@ -49,7 +49,9 @@ def print_table(frames: Frames, table: Table, console: Console) -> None:
     if len(table.rows):
         console.print(_rich(table, console.width))
     if table.hidden:
-        console.print(f"{table.hidden} more stopped variants are shown by --all.", highlight=False)
+        more = "1 more stopped variant is" if table.hidden == 1 else f"{table.hidden} more stopped variants are"
+        everything = f"python -m results.show {plain(' '.join(table.searches))} --all"
+        console.print(Text(f"{more} shown by: {everything}"), soft_wrap=True)  # a command is never broken
     for note in table.notes:
         console.print(Text(note))
 

@@ -173,6 +173,9 @@ def test_json_keeps_the_stopped_variants_that_the_screen_hides(tmp_path):
         for hidden in range(1, 10):
             trial(store, name, [hidden / 100], status="stopped", hidden=hidden)
     assert len(json.loads(inside(show.app, "--json", folder=tmp_path).stdout)["variants"]) == 9
+    # search.run prints the table, too, and has no --all
+    lines = inside(show.app, folder=tmp_path).stdout.splitlines()
+    assert f"4 more stopped variants are shown by: python -m results.show {name} --all" in lines
 
 
 def test_an_unknown_search_ends_with_2_and_one_sentence(folder):
