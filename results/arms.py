@@ -13,7 +13,7 @@ from results.errors import InputError
 from results.frames import Frames
 from results.ids import unknown
 from results.protocol import IMPORTED, with_protocol
-from results.table import COMPLETE, Table, measured, variants
+from results.table import COMPLETE, Table, measured, runs, variants
 from results.text import keys_text, plain
 from results.tuned import LR_TUNING
 
@@ -42,6 +42,8 @@ class Arm:
     """Its status in words while it has no mean; else empty."""
     chosen: bool
     """Whether its values picked it out of many: the best of a search, or a variant that ASHA let through."""
+    shared: int = 0
+    """Runs that were taken from `trials` since the other side has the same ones."""
 
     @property
     def is_imported(self) -> bool:
@@ -78,6 +80,19 @@ def pairs_of(frames: Frames, names: Sequence[str], search: str | None) -> list[t
                     f"({arm.label})."
                 )
     return [(arms[0], other) for other in arms[1:]]
+
+
+def counted_once(a: Arm, b: Arm) -> tuple[Arm, Arm]:
+    """The second side without the runs that the first one has, too.
+
+    Two copies of a run tell nothing of a difference: with them on both sides the gap shrinks toward 0 and n is inflated.
+    What is left on the two sides are independent draws, which the tests between them take for granted.
+    """
+    if a.is_imported or b.is_imported:
+        return a, b
+    ours = set(runs(a.trials))
+    fresh = [run not in ours for run in runs(b.trials)]
+    return a, b if all(fresh) else replace(b, trials=b.trials[fresh], shared=fresh.count(False))
 
 
 def _in_both(frames: Frames, first: str, second: str) -> list[tuple[Arm, Arm]]:

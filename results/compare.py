@@ -85,6 +85,7 @@ def as_plain(found: Comparison) -> dict[str, Any]:
                 "keys": arm.label,
                 "trials": [str(name) for name in arm.trials["id"]],
                 "seeds": len(arm.values(found.metric)),
+                "shared": arm.shared,
                 "mean": json_value(found.mean(arm)),
                 "interval": json_value(t_interval(arm.values(found.metric))),
             }
@@ -151,7 +152,14 @@ def _sides(found: Comparison) -> RichTable:
         half = t_interval(values)
         mean = percent(found.mean(arm))
         shown = mean if math.isnan(half) or not mean else f"{mean} ± {percent(half)}"
-        cells = (letters[arm.name], arm.name, arm.search, arm.label, str(len(values)), shown or arm.unfinished)
+        cells = (
+            letters[arm.name],
+            arm.name,
+            arm.search,
+            arm.label,
+            str(len(values)),
+            shown or arm.unfinished or ("shared" if arm.shared else ""),
+        )
         table.add_row(*(Text(plain(cell)) for cell in cells))
     return table
 

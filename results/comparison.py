@@ -10,14 +10,14 @@ from typing import Literal
 
 import numpy as np
 
-from results.arms import Arm, pairs_of
+from results.arms import Arm, counted_once, pairs_of
 from results.errors import InputError
 from results.frames import Frames
 from results.images import ImageLevel, image_level, predictions_of
 from results.protocol import differing, in_words, with_protocol
 from results.remarks import SCREENING_SEEDS, Spread
 from results.statistics import difference
-from results.table import COMPLETE, measured
+from results.table import COMPLETE, measured, once
 from results.verdict import Verdict, judge
 
 
@@ -82,6 +82,8 @@ def compare(
         )
     metric = "best_test_acc" if imported == {True} else f"{split}_acc"
     _require_one_protocol(pairs, mix=mix)
+    pairs = [counted_once(a, b) if (a.search, a.variant) != (b.search, b.variant) else (a, b) for a, b in pairs]
+    arms = [arm for pair in pairs for arm in pair]
     spread, pooled_over = _spread(frames, arms, metric)
     usable = [pair for pair in pairs if not _why_not(*pair, metric)]
     titles = _titles(arms)
@@ -135,7 +137,7 @@ def _spread(frames: Frames, arms: Sequence[Arm], metric: str) -> tuple[Spread, i
     ended = trials[trials["status"].isin(COMPLETE) & trials["protocol"].isin(protocols) & trials[metric].notna()]
     groups = [
         [float(value) for value in measured(group)[metric]]
-        for _, group in ended.groupby(["search_id", "variant", "protocol"], sort=False)
+        for _, group in once(ended).groupby(["search_id", "variant", "protocol"], sort=False)
     ]
     return Spread.over(groups), sum(len(group) > 1 for group in groups)
 
@@ -144,6 +146,11 @@ def _why_not(a: Arm, b: Arm, metric: str) -> str:
     """Why the seeds of two sides are not compared; empty where they are."""
     if (a.search, a.variant) == (b.search, b.variant):
         return f"{a.name} and {b.name} are trials of one variant ({a.label}), so only their images are compared."
+    if b.shared and b.trials.empty and not a.unfinished and not b.unfinished:
+        return (
+            f"every run of {b.name} stands in {a.name}, too ({_shared(b.shared)}), so there is nothing to compare; train "
+            "other seeds."
+        )
     reasons = []
     for arm in (a, b):
         if arm.unfinished:
@@ -152,6 +159,10 @@ def _why_not(a: Arm, b: Arm, metric: str) -> str:
             reasons.append(f"{arm.name} has no {metric}")
     way_out = "a mean over what is left would look better than the variant is. Let every seed run to its end."
     return f"{' and '.join(reasons)}; {way_out}" if reasons else ""
+
+
+def _shared(runs: int) -> str:
+    return f"{runs} run{'' if runs == 1 else 's'} with the same keys, seed{'' if runs == 1 else 's'} and results"
 
 
 def _titles(arms: Sequence[Arm]) -> dict[str, str]:
@@ -199,8 +210,13 @@ def _of_images(found: Comparison, refused: list[str]) -> list[str]:
 
 
 def _cautions(found: Comparison) -> list[str]:
-    notes = []
     arms = found.arms
+    notes = [
+        f"{pair.a.name} and {pair.b.name} share {_shared(pair.b.shared)}: no independent measurements, so each is counted "
+        f"once, for {pair.a.name} alone."
+        for pair in found.pairs
+        if pair.b.shared
+    ]
     chosen = [arm.name for arm in arms if arm.chosen]
     if chosen:
         notes.append(
@@ -214,7 +230,7 @@ def _cautions(found: Comparison) -> list[str]:
             "variants alone."
         )
     counts = [len(arm.values(found.metric)) for arm in arms if not arm.unfinished]
-    if counts and min(counts) <= SCREENING_SEEDS:
+    if counts and 0 < min(counts) <= SCREENING_SEEDS:
         notes.append(
             f"Screening: a side has {min(counts)} seed{'' if min(counts) == 1 else 's'}; confirm with fresh ones."
         )

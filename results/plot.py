@@ -110,10 +110,9 @@ def _pictures(frames: Frames, search: str, kinds: list[str], keys: list[str], ou
     frames.search(search)
     everything = ALL in kinds
     names = list(PICTURES) if everything else kinds
-    if len(names) > 1 and output is not None and not output.is_dir():
-        raise InputError(
-            f"Several pictures go to a folder that exists, but got {output}; make it, or name one picture."
-        )
+    several = len(names) > 1
+    if several and output is not None and not output.is_dir():
+        _require_folder_to_make(output)
     figures = {}
     for name in names:
         of_keys = name not in PICTURES or PICTURES[name].of_keys
@@ -123,10 +122,20 @@ def _pictures(frames: Frames, search: str, kinds: list[str], keys: list[str], ou
             if not everything:
                 raise
             typer.echo(f"No {name}: {error}")
+    if several and output is not None and figures:
+        output.mkdir(exist_ok=True)
     paths = {name: _file(output, f"{search}-{name}.png") for name in figures}
     for name, figure in figures.items():
         figure.savefig(paths[name])
     return list(paths.values())
+
+
+def _require_folder_to_make(path: Path) -> None:
+    """Raises InputError where several pictures cannot go to a folder of this name."""
+    if path.exists() or path.suffix[1:].lower() in FigureCanvasAgg.get_supported_filetypes():
+        raise InputError(f"Several pictures go to a folder, but got the file {path}; name a folder, or one picture.")
+    if not path.parent.is_dir():
+        raise InputError(f"The folder {path.parent} does not exist; make it, or name another folder.")
 
 
 def _list(console: Console) -> None:

@@ -13,7 +13,13 @@ from results.front import cost_of, remark
 from results.losses import remarks_on_losses
 from results.matches import notes as match_notes
 from results.protocol import IMPORTED, of_protocol
-from results.statistics import accuracy_error, detectable_difference, equal_spread_p, pooled_deviation
+from results.statistics import (
+    accuracy_error,
+    detectable_difference,
+    equal_spread_p,
+    pooled_deviation,
+    pooled_interval,
+)
 
 UNEQUAL = 0.01
 """Below this p of Bartlett's test it is said that pooling is doubtful."""
@@ -139,7 +145,19 @@ def _of_spread(rows: pd.DataFrame, spread: Spread, name: str) -> list[str]:
             f" With {seeds} seed{'' if seeds == 1 else 's'} a variant, a difference of {100 * gap:.2f} points is found "
             "with 80 % power between two variants that were named before; smaller ones are not resolved by this table."
         )
-    return [said, *spread.doubt]
+    return [said, *_of_ties(ranked, spread, name), *spread.doubt]
+
+
+def _of_ties(ranked: pd.DataFrame, spread: Spread, name: str) -> list[str]:
+    """What an interval that is printed as ± 0.00 hides."""
+    tied = ranked[ranked["interval"] < 5e-5]
+    if not len(tied):
+        return []
+    seeds = int(tied["seeds"].min())
+    half = pooled_interval(spread.deviation, spread.freedom, seeds)
+    known = f"; by the pooled deviation the mean of {seeds} seeds is known to ± {100 * half:.2f} points"
+    said = "± 0.00 is no certainty: a variant's few seeds came to the same accuracy, as happens by chance"
+    return [f"{name}{said}{known if half >= 5e-5 else ''}."]
 
 
 def _of_best(ranked: pd.DataFrame, name: str) -> list[str]:

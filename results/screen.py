@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +23,8 @@ SILENT_SECONDS = 120
 """Without a heartbeat, which comes every few seconds, after which a driver is said to be gone."""
 NARROW = 95
 """Columns of a terminal below which cells stand closer."""
+DISPENSABLE = ("MACs", "best %", "GPU s", "wall s", "neurons", "epochs", "test %", "params")
+"""Columns that a narrow table does without, the first first."""
 
 
 def print_search(frames: Frames, search_id: str, console: Console, *, everything: bool = False) -> None:
@@ -49,7 +51,9 @@ def print_table(frames: Frames, table: Table, console: Console) -> None:
     if len(table.rows):
         console.print(_rich(table, console.width))
     if table.hidden:
-        console.print(f"{table.hidden} more stopped variants are shown by --all.", highlight=False)
+        more = "1 more stopped variant is" if table.hidden == 1 else f"{table.hidden} more stopped variants are"
+        everything = f"python -m results.show {plain(' '.join(table.searches))} --all"
+        console.print(Text(f"{more} shown by: {everything}"), soft_wrap=True)  # a command is never broken
     for note in table.notes:
         console.print(Text(note))
 
@@ -104,18 +108,51 @@ def _rich(table: Table, width: int) -> RichTable:
     rows = table.rows.to_dict("records")
     texts = [{**cells(row, table, last), "trial": _trial(row)} for row in rows]
     names.insert(1, "trial")  # what other commands want to hear
-    longest = max(len(word) for each in texts for word in each["variant keys"].split())
-    for name in names:
+    widths = _widths(names, texts, width, padding=1 if narrow else 2)
+    for name in [each for each in names if each in widths]:
         wide = name in TEXT
         justify: Any = "left" if wide else "right"
-        # words stay whole: the keys, and in a narrow table diverged and interrupted
-        least_width = max(longest, 10) if name == "variant keys" else 10 if narrow and wide else None
-        ratio = 3 if name == "variant keys" else None
-        result.add_column(name, justify=justify, overflow="fold", no_wrap=not wide, ratio=ratio, min_width=least_width)
+        result.add_column(name, justify=justify, overflow="fold", no_wrap=not wide, width=widths[name])
+    names = list(widths)
     for row, each in zip(rows, texts, strict=True):
         style = "bold" if each["rank"].split("-")[0] == "1" else "dim" if not row["complete"] else None
         result.add_row(*(Text(each[name]) for name in names), style=style)
     return result
+
+
+def _widths(names: Sequence[str], texts: Sequence[Mapping[str, str]], width: int, *, padding: int) -> dict[str, int]:
+    """The columns that fit on the screen, in order, with the width of each.
+
+    Numbers and the words of a status or a search stay whole, if need be at the cost of a column that one can do without,
+    and last of the words of the keys. Rich would shrink columns beyond their least width and cut what stands at the right.
+    """
+    kept = list(names)
+    whole = {name: max(len(name), *(len(each[name]) for each in texts)) for name in names}
+    words = {
+        name: max(
+            [len(name) if name != "variant keys" else 10, *(len(w) for each in texts for w in each[name].split())]
+        )
+        for name in TEXT
+        if name in names
+    }
+
+    def room() -> int:
+        """What is left of the line where every column of words has its least width; below 0 it is too long."""
+        frame = 2 + (len(kept) - 1) * (1 + padding)
+        return width - frame - sum(words.get(name, whole[name]) for name in kept)
+
+    for name in (*DISPENSABLE, "seeds"):
+        if name in kept and room() < 0:
+            kept.remove(name)
+    left = room()
+    if left < 0:
+        words["variant keys"] = max(10, words["variant keys"] + left)
+        left = 0
+    for name in sorted(words, key=("variant keys", "search", "status").index):
+        more = min(left, max(whole[name] - words[name], 0))
+        words[name] += more
+        left -= more
+    return {name: words.get(name, whole[name]) for name in kept}
 
 
 def _trial(row: Mapping[Any, Any]) -> str:

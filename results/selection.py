@@ -63,4 +63,5 @@ def of_kinds(table: Table, kinds: Sequence[str]) -> Table:
     keep = [bool(names & set(kinds)) for names in found]
     note = f"{keep.count(False)} variants of other kinds are left out; ranks and tests are those of the whole table."
     rows = table.rows[keep].reset_index(drop=True)
-    return replace(table, rows=rows, notes=[*table.notes, *([note] if not all(keep) else [])])
+    by_kind = {key: value for key, value in table.by_kind.items() if rows[key].notna().any()}
+    return replace(table, rows=rows, by_kind=by_kind, notes=[*table.notes, *([note] if not all(keep) else [])])

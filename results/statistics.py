@@ -43,6 +43,13 @@ def t_interval(values: Sequence[float], confidence: float = 0.95) -> float:
     return float(stats.t.ppf((1 + confidence) / 2, n - 1)) * deviation / math.sqrt(n)
 
 
+def pooled_interval(deviation: float, freedom: int, n: int, confidence: float = 0.95) -> float:
+    """Half the width of the t interval of a mean over n values by a pooled deviation; NaN where nothing shows a spread."""
+    if freedom < 1 or n < 1:
+        return math.nan
+    return float(stats.t.ppf((1 + confidence) / 2, freedom)) * deviation / math.sqrt(n)
+
+
 def pooled_deviation(groups: Sequence[Sequence[float]]) -> tuple[float, int]:
     """Standard deviation between seeds pooled over variants, and its degrees of freedom; (NaN, 0) without any."""
     squares, freedom = 0.0, 0

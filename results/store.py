@@ -262,10 +262,12 @@ class Store:
 
     @patient
     def trial(self, trial_id: str) -> TrialRow:
-        """Raises InputError for an unknown id, with the nearest one."""
+        """Raises InputError for an unknown id, with the nearest one, and for a search's, with its best trial."""
         with self._engine.connect() as connection:
             row = connection.execute(sa.select(schema.trials).where(schema.trials.c.id == trial_id)).one_or_none()
             if row is None:
+                if is_there(connection, schema.searches, id=trial_id):
+                    raise InputError(_is_a_search(connection, trial_id))
                 known = connection.scalars(sa.select(schema.trials.c.id).order_by(schema.trials.c.created)).all()
                 raise InputError(unknown("trial", trial_id, known))
         return TrialRow(**aware(row._mapping))
@@ -423,6 +425,19 @@ class Store:
         with self._engine.begin() as connection:
             connection.execute(table.delete().where(table.c.key == key))
             connection.execute(table.insert().values({"key": key, "created": datetime.now(UTC), "values": values}))
+
+
+def _is_a_search(connection: Connection, name: str) -> str:
+    """The sentence that refuses a search where a trial was to be named, with the trial that is most likely meant."""
+    table = schema.trials
+    own = sa.select(table.c.id).where(table.c.search_id == name)
+    ended = own.where(table.c.status.in_(("finished", "plateau")), table.c.val_acc.is_not(None))
+    best = connection.scalar(ended.order_by(table.c.val_acc.desc(), table.c.number).limit(1))
+    first = best or connection.scalar(own.order_by(table.c.number).limit(1))
+    if first is None:
+        return f"{name!r} is a search, and has no trial yet."
+    which = "its best" if best else "its first"
+    return f"{name!r} is a search; name a trial of it, such as {first} ({which})."
 
 
 def _update_trial(connection: Connection, trial_id: str, columns: dict[str, Any]) -> None:

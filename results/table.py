@@ -175,7 +175,7 @@ def _notes(
 def spread_of(trials: pd.DataFrame, protocol: tuple[str, ...]) -> Spread:
     """The standard deviation between seeds, pooled over the variants of the trials that have this protocol."""
     trials = of_protocol(trials, protocol)
-    ended = trials[trials["status"].isin(COMPLETE) & trials["val_acc"].notna()]
+    ended = once(trials[trials["status"].isin(COMPLETE) & trials["val_acc"].notna()])
     groups = [
         [float(value) for value in measured(group)["val_acc"]]
         for _, group in ended.groupby(["search_id", "variant"], sort=False)
@@ -189,6 +189,23 @@ def measured(group: pd.DataFrame) -> pd.DataFrame:
     Imported trials all count: their seeds fixed nothing, and some have none.
     """
     return group if (group[IMPORTED] != "").all() else group.drop_duplicates("seed", keep="last")
+
+
+def runs(trials: pd.DataFrame) -> list[tuple[Any, ...]]:
+    """Of each trial what makes it one run with another: keys, seed, data, and every number of its end to the last bit.
+
+    Training is deterministic on one machine, so a second search with the same variant and seed repeats the first one's run
+    and is no further draw. Where the numbers differ, by another machine or code, it is one.
+    """
+    compared = ["variant", "seed", CHECKSUM, "epochs_run", "train_loss", "val_loss", "val_acc", "test_acc"]
+    rows = trials[compared].itertuples(index=False)
+    return [tuple(None if missing(value) else value for value in row) for row in rows]
+
+
+def once(trials: pd.DataFrame) -> pd.DataFrame:
+    """The trials, a run that stands in several searches once. Imported ones all count, as in `measured`."""
+    again = pd.Series(runs(trials), index=trials.index, dtype=object).duplicated()
+    return trials[~again | (trials[IMPORTED] != "")]
 
 
 def _planned(group: pd.DataFrame, settings: dict[str, Any]) -> int:

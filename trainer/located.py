@@ -10,7 +10,7 @@ import torch
 from arch_space.vit_tiny import VitTiny
 from results.errors import InputError
 from results.rows import TrialRow
-from results.store import Store
+from results.store import ENDED, Store
 from trainer import checkpoint
 from trainer.config import TrialConfig
 from trainer.resolve import discover_variants
@@ -51,10 +51,22 @@ def locate(trial: str, storage: str) -> Located:
     for path in (folder / checkpoint.SELECTED, *_unfinished(folder, row)):
         if path.is_file():
             return Located(path=path, row=row)
-    raise InputError(
-        f"Trial {trial} is {row.status} and keeps no checkpoint in {folder} (only finished and running trials do); "
-        "name another, or train its keys again with: python -m trainer.run KEY=VALUE ..."
-    )
+    raise InputError(_without_checkpoint(row, folder))
+
+
+def _without_checkpoint(row: TrialRow, folder: Path) -> str:
+    """Why a trial has no checkpoint, and what can be done instead; a replay needs a recorded epoch."""
+    if "imported" in row.provenance:
+        return f"Trial {row.id} was imported without a checkpoint; name another trial."
+    if row.status in ("finished", "plateau"):
+        why = f"The checkpoint of trial {row.id} ({row.status}) was removed: there is none in {folder}"
+    elif row.status in ENDED:
+        why = f"Trial {row.id} is {row.status}, and such a trial keeps no checkpoint"
+    else:
+        why = f"Trial {row.id} is {row.status} and has no checkpoint in {folder} (yet, or it was removed)"
+    if not row.epochs:
+        return f"{why}; name another trial."
+    return f"{why}. To train it again and see its curve (nothing is kept): python -m trainer.replay {row.id}"
 
 
 def _unfinished(folder: Path, row: TrialRow) -> list[Path]:

@@ -25,6 +25,8 @@ from trainer.trial import Trial
 from trainer.trial_progress import trial_progress
 
 COMPARED = ("train_loss", "val_loss", "val_acc", "lr")
+HEADER = "epoch  train loss recorded/new    val loss recorded/new      val % recorded/new"
+"""Above the lines of `side_by_side`; as they, no wider than 80 columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ def replay(trial_id: str, *, epochs: int | None, data: str | None, storage: str)
     dataset = recorded_dataset(config, row, data)
 
     console.print(f"Replaying {trial_id}: {len(recorded)} epochs on {dataset.name}", highlight=False)
-    console.print("epoch   train loss recorded / new      val loss recorded / new     val accuracy recorded / new")
+    console.print(HEADER, soft_wrap=True)
     fresh: list[EpochRow] = []
     present: dict[str, object] = {}
     progress = trial_progress(console)
@@ -110,7 +112,7 @@ def replay(trial_id: str, *, epochs: int | None, data: str | None, storage: str)
             try:
                 for old, report in zip(recorded[len(fresh) : last], trial.reports(), strict=False):
                     fresh.append(report.row)
-                    progress.console.print(_side_by_side(old, report.row), highlight=False)
+                    progress.console.print(side_by_side(old, report.row), highlight=False, soft_wrap=True)
             finally:
                 trial.close()
     return _conclude(row, judge(recorded, fresh, len(dataset.val)), present, console)
@@ -137,13 +139,15 @@ def _conclude(row: TrialRow, verdict: Verdict, present: dict[str, object], conso
     return 1 if verdict.word == "different" else 0
 
 
-def _side_by_side(old: EpochRow, new: EpochRow) -> str:
+def side_by_side(old: EpochRow, new: EpochRow) -> str:
+    """One epoch of both curves under `HEADER`, with = or ! at each pair of numbers."""
+
     def pair(name: str, form: str, scale: float = 1) -> str:
         values = (getattr(old, name), getattr(new, name))
         left, right = (format(scale * value, form) if value is not None else "-" for value in values)
         return f"{left} / {right} {'=' if _same(*values) else '!'}"
 
-    return f"{old.epoch:5d}   {pair('train_loss', '.8f')}   {pair('val_loss', '.8f')}   {pair('val_acc', '.4f', 100)}"
+    return f"{old.epoch:5d}  {pair('train_loss', '.8f')}  {pair('val_loss', '.8f')}  {pair('val_acc', '.2f', 100)}"
 
 
 def _same(old: float | None, new: float | None) -> bool:

@@ -130,6 +130,39 @@ def test_two_searches_without_a_common_variant_are_compared_in_their_best_with_a
     )
 
 
+def test_runs_that_stand_in_both_searches_are_counted_once_and_it_is_said(store):
+    first, second = arms(store, [0.70]), arms(store, [0.70])
+    for seed, accuracy in ((3, 0.703), (4, 0.707)):
+        trial(store, second, [accuracy], seed=seed, hidden=8)
+    found = judged(store, first, second)
+    a, b = found.arms
+    assert [a.values("val_acc"), b.values("val_acc")] == [[0.695, 0.70, 0.705], [0.703, 0.707]]
+    # each side pooled by itself: two degrees of freedom of the first, and those of two fresh runs
+    assert found.spread.freedom == 2 + 1
+    assert found.pairs[0].verdict.difference.value == pytest.approx(0.70 - 0.705)
+    assert found.notes[1] == (
+        f"{a.name} and {b.name} share 3 runs with the same keys, seeds and results: no independent measurements, so each "
+        f"is counted once, for {a.name} alone."
+    )
+
+
+def test_searches_of_the_same_runs_allow_no_claim_and_no_equivalence(store):
+    first, second = arms(store, [0.70, 0.60], step=0.0001), arms(store, [0.70, 0.60], step=0.0001)
+    found = judged(store, first, second)
+    assert [pair.verdict for pair in found.pairs] == [None, None]
+    assert "(3 runs with the same keys, seeds and results), so there is nothing to compare" in found.pairs[0].claim
+    assert found.spread.freedom == 4  # not 8
+    assert not any("0 seeds" in note for note in found.notes)
+    shown = CliRunner().invoke(command.app, [first, second, "--storage", store.url])
+    assert shown.exit_code == 0
+    assert "shared" in shown.output
+
+
+def test_a_seed_that_gave_another_result_is_a_run_of_its_own(store):
+    first, second = arms(store, [0.70]), arms(store, [0.701])
+    assert [len(arm.trials) for arm in judged(store, first, second).arms] == [3, 3]
+
+
 def test_sides_of_different_protocols_are_refused_unless_told(store):
     first, second = arms(store, [0.72]), arms(store, [0.70], epochs=9)
     with pytest.raises(InputError, match="one protocol, but toy-1 has epochs=3 and toy-2 has epochs=9"):

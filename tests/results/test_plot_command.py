@@ -62,7 +62,6 @@ def test_named_pictures_go_to_files_of_their_names_or_to_the_one_that_is_named(c
 
 
 def test_all_draws_what_the_search_has_something_for_and_names_the_rest(command):
-    Path("pictures").mkdir()
     code, said, _ = command("toy-1", "--kind", "all", "-o", "pictures", "--key", "ffn.fff.depth")
     assert code == 0
     refused = {line.partition(":")[0].removeprefix("No ") for line in said.splitlines() if line.startswith("No ")}
@@ -82,7 +81,9 @@ def test_all_draws_what_the_search_has_something_for_and_names_the_rest(command)
             "\"--key\" is for pictures of keys (parallel, slice, contour), but got 'lr' for curves.",
         ),
         ("--key lr", '"--key" needs a picture of keys, such as "--kind slice", but got \'lr\' alone.'),
-        ("--kind curves --kind slice -o one.png", "Several pictures go to a folder that exists, but got one.png"),
+        ("--kind curves --kind slice -o one.png", "Several pictures go to a folder, but got the file one.png"),
+        ("--kind curves --kind slice -o arbor.db", "Several pictures go to a folder, but got the file arbor.db"),
+        ("--kind all -o no/pictures", "The folder no does not exist"),
         ("--kind curves -o no/such.png", "The folder no does not exist"),
         ("--kind curves -o one.txt", "The picture must be a file that ends in .png"),
         ("--kind curves --leaf-use toy-1.1", '"--leaf-use" is a picture of its own'),

@@ -173,6 +173,9 @@ def test_json_keeps_the_stopped_variants_that_the_screen_hides(tmp_path):
         for hidden in range(1, 10):
             trial(store, name, [hidden / 100], status="stopped", hidden=hidden)
     assert len(json.loads(inside(show.app, "--json", folder=tmp_path).stdout)["variants"]) == 9
+    # search.run prints the table, too, and has no --all
+    lines = inside(show.app, folder=tmp_path).stdout.splitlines()
+    assert f"4 more stopped variants are shown by: python -m results.show {name} --all" in lines
 
 
 def test_an_unknown_search_ends_with_2_and_one_sentence(folder):
@@ -209,6 +212,40 @@ def test_statuses_stay_whole_on_a_narrow_screen(folder, columns):
     rows = [line for line in screen.getvalue().splitlines() if "3/3" in line]
     assert len(rows) == 2
     assert all(line.rstrip().endswith(" finished") and len(line) <= columns for line in rows)
+
+
+@pytest.mark.parametrize("columns", [80, 95, 110, 120])
+@pytest.mark.parametrize(
+    "search_has", ["wide intervals", "long keys", "several searches", "what happened to each seed"]
+)
+def test_a_status_is_neither_cut_nor_broken_whatever_else_the_table_holds(tmp_path, columns, search_has):
+    with new_store(tmp_path) as store:
+        names = [search(store, grid=True, seeds=(0, 1))]
+        for hidden, spread in ((80_000, 0.10), (80_001, 0.05)):
+            for seed in (0, 1):
+                trial(store, names[0], [0.5 + seed * spread], seed=seed, hidden=hidden, test_acc=0.5)
+        if search_has == "long keys":
+            keys = {"ffn.fff.a_name_that_takes_much_of_a_line": "and_a_value", "layout": "alternating"}
+            trial(store, names[0], [0.3], status="interrupted", ffn="fff", **keys)
+        if search_has == "several searches":
+            names += [search(store)]
+            trial(store, names[1], [0.4], status="interrupted", hidden=7)
+        if search_has == "what happened to each seed":
+            trial(store, names[0], [0.4], status="interrupted", hidden=7)
+            trial(store, names[0], [0.4], status="diverged", hidden=7, seed=1)
+    screen = io.StringIO()
+    frames = load(f"sqlite:///{tmp_path}/arbor.db")
+    print_table(frames, variants(frames, names), Console(width=columns, file=screen))
+    lines = [line.rstrip() for line in screen.getvalue().splitlines()]
+    head = next(place for place, line in enumerate(lines) if line.lstrip().startswith("rank"))
+    table = lines[head : next(place for place in range(head + 1, len(lines)) if not lines[place])]
+    assert max(len(line) for line in table) <= columns
+    assert table[0].endswith(" status")
+    begins = table[0].rindex("status")
+    said = " ".join(line[begins:] for line in table[2:])
+    assert set(said.replace(",", "").split()) <= {"finished", "interrupted", "diverged", "of", "to", "come", "1", "2"}
+    assert said.count("finished") == 2
+    assert ("interrupted" in said) == (search_has not in ("wide intervals",))
 
 
 def test_an_experiment_that_reads_like_markup_is_listed_as_text(tmp_path):

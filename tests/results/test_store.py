@@ -229,3 +229,18 @@ def test_a_full_disk_is_an_os_error_that_says_so(sqlite_store):
         fill()
     assert caught.value.errno == 28
     assert store.last_epoch(trial) == store.trial(trial).epochs
+
+
+def test_a_search_named_as_a_trial_is_said_to_be_one_with_its_best_trial(store):
+    search = store.create_search("toy", "?", {}, {})
+    with pytest.raises(InputError, match=r"^'toy-1' is a search, and has no trial yet\.$"):
+        store.trial(search)
+    names = [new_trial(store, hidden=hidden) for hidden in (8, 9, 10)]
+    with pytest.raises(
+        InputError, match=r"^'toy-1' is a search; name a trial of it, such as toy-1\.1 \(its first\)\.$"
+    ):
+        store.trial(search)
+    for name, accuracy, status in zip(names, (0.5, 0.7, 0.9), ("finished", "finished", "stopped"), strict=True):
+        store.commit_report(name, epoch(1, val_acc=accuracy), None, status=status)
+    with pytest.raises(InputError, match=r"such as toy-1\.2 \(its best\)\.$"):
+        store.trial(search)

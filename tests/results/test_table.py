@@ -288,6 +288,37 @@ def test_a_kind_is_shown_alone_under_the_ranks_of_the_whole(store):
         of_kinds(table_of(store, name), ["ff"])
 
 
+def test_seeds_that_tie_are_said_to_be_no_certainty(store):
+    name = search(store, grid=True, seeds=(0, 1))
+    for seed in (0, 1):
+        trial(store, name, [0.8156], seed=seed, hidden=8)
+        trial(store, name, [0.80 + seed / 100], seed=seed, hidden=16)
+    (note,) = [note for note in table_of(store, name).notes if "± 0.00" in note]
+    # squares 0 and 2 x 0.005^2 over two degrees of freedom: s = 0.005; half = t(0.975, 2) s / sqrt(2) = 4.30265 x 0.0035355
+    assert note == (
+        "± 0.00 is no certainty: a variant's few seeds came to the same accuracy, as happens by chance; by the pooled "
+        "deviation the mean of 2 seeds is known to ± 1.52 points."
+    )
+
+
+def test_where_every_seed_ties_there_is_no_other_interval_and_none_is_claimed(store):
+    name = search(store, grid=True, seeds=(0, 1))
+    for seed in (0, 1):
+        trial(store, name, [0.8156], seed=seed)
+    (note,) = [note for note in table_of(store, name).notes if "± 0.00" in note]
+    assert note.endswith("as happens by chance.")
+
+
+def test_what_a_kind_shares_is_not_told_of_a_kind_that_is_left_out(store):
+    name = search(store)
+    for hidden in (8, 16):
+        trial(store, name, [0.5], hidden=hidden, **{"ffn.mlp.activation": "gelu"})
+        trial(store, name, [0.6], ffn="fff", hidden=hidden, **{"ffn.fff.depth": 3})
+    table = table_of(store, name)
+    assert table.by_kind == {"ffn.mlp.activation": "gelu", "ffn.fff.depth": 3}
+    assert of_kinds(table, ["fff"]).by_kind == {"ffn.fff.depth": 3}
+
+
 def test_searches_are_found_by_tag_and_by_a_word_of_their_notes(store):
     first, second = search(store), search(store)
     store.update_search(second, tags=["paper", "fff"], notes="Level rates, lunch")
@@ -341,3 +372,13 @@ def test_one_objective_has_no_front(store):
     name = search(store, objectives=["val_acc"])
     trial(store, name, [0.5])
     assert "front" not in table_of(store, name).rows
+
+
+def test_a_run_that_stands_in_two_searches_adds_nothing_to_the_spread_between_seeds(store):
+    names = [search(store, grid=True, seeds=(0, 1, 2)) for _ in range(2)]
+    for name in names:
+        for seed in range(3):
+            trial(store, name, [0.5 + seed / 100], seed=seed)
+    notes = variants(load(store.url), names).notes
+    assert notes[0] == variants(load(store.url), names[0]).notes[0]
+    assert "(pooled, 2 degrees of freedom)" in notes[0]
