@@ -37,6 +37,18 @@ MATCHES = {
 """Experiments with a match that cannot be."""
 
 
+MISTAKES = {
+    "one_seed": 'grid=[{"lr": 1e-3}], seeds=3',
+    "crossed": 'grid={"lr": [1e-3, 3e-3]}',
+    "no_function": 'space={"lr": [1e-3, 3e-3]}',
+    "near_field": "trial=3, space=dict",
+    "far_field": "zzz=3, space=dict",
+    "of_optuna": 'space=lambda trial: {"lr": trial.suggest_float("lr", 1e-4, 1e-2)}',
+    "of_nothing": 'space=lambda trial: {"lr": trial.draw("lr", 1e-4, 1e-2)}',
+}
+"""What a newcomer writes into an experiment."""
+
+
 SHIFTED = """\
 from search.experiment import Experiment
 
@@ -94,7 +106,7 @@ def recorded(tmp_path_factory, digits):
     (folder / "words.safetensors").write_text("not images " * 100)
     (folder / "broken.py").write_text("def broken(:")
     (folder / "empty.py").write_text("x = 1")
-    for name, arguments in MATCHES.items():
+    for name, arguments in {**MATCHES, **MISTAKES}.items():
         (folder / f"{name}.py").write_text(
             "from search.experiment import Experiment\nfrom search.match import Match\n\n\n"
             f'def {name}():\n    """?"""\n    return Experiment({arguments})\n'
@@ -123,6 +135,13 @@ CASES = [
     ("search.run", "no/such.py", "There is no experiment file"),
     ("search.run", "broken.py", "could not be loaded: SyntaxError"),
     ("search.run", "empty.py", "must define a function empty()"),
+    ("search.run", "one_seed.py", '"seeds" must be a sequence such as (0, 1, 2), but got 3'),
+    ("search.run", "crossed.py", 'A "grid" must be a list with a dictionary for each variant'),
+    ("search.run", "no_function.py", 'A "space" must be a function of a scope'),
+    ("search.run", "near_field.py", "argument 'trial' (near_field.py, line 7); did you mean 'trials'?"),
+    ("search.run", "far_field.py", "; an Experiment has base, space, grid,"),
+    ("search.run", "of_optuna.py", "a scope has no 'suggest_float'; use scope.float (of_optuna.py, line 7)"),
+    ("search.run", "of_nothing.py", "a scope has no 'draw'; use scope.float, scope.int or scope.categorical"),
     ("search.run", "--trials -3", '"trials" must be at least 1, but got -3'),
     ("search.run", "--trials 0", '"trials" must be at least 1'),
     ("search.run", "--reduction 1", '"reduction" must be at least 2, but got 1'),
