@@ -151,6 +151,7 @@ CASES = [
     ("search.run", "baseline --scheduler asha", "so --scheduler does not apply"),
     ("search.run", "--grace 0", '"grace" must be at least 1'),
     ("search.run", "--grace 50", '"grace" must be at most "epochs", but got (grace=50, epochs=12)'),
+    ("search.run", "search_all --epochs 2", "(grace=3, epochs=2); give --grace 2, or more epochs."),
     ("search.run", "--epochs 0", "epochs"),
     ("search.run", "--concurrency 0", '"--concurrency" must be at least 1'),
     ("search.run", "--gpus-per-trial 99", "must be at most the GPUs of this machine"),
