@@ -228,7 +228,12 @@ CASES = [
     ("search.run", "--tune-lr", "which samples learning rates where its space says so; --tune-lr is for a comparison"),
     ("search.run", "fff_depth --lr-factors 1", '"--lr-factors" must be two or more different numbers above 0'),
     ("search.run", "--warm-start kept-1", "of the 0 finished trials of kept-1"),
-    ("search.control", "kept-1 stop", "kept-1 is interrupted, so there is nothing to stop"),
+    (
+        "search.control",
+        "kept-1 stop",
+        "kept-1 is interrupted, so there is nothing to stop; it can stay so, or to end its trials go on with: python -m "
+        "search.run --resume kept-1 and ask for the stop while that runs",
+    ),
     ("search.control", "kept-1 resume", "kept-1 has no driver that could resume it; start one with"),
     ("search.control", "kept-1.1 resume", "kept-1.1 is running, not paused, so there is nothing to resume"),
     ("search.importance", "nothing-1", "Unknown search"),
