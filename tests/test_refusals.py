@@ -298,7 +298,7 @@ CASES = [
     ("trainer.evaluate", "other_shape.pt", "another shape than the model"),
     ("trainer.evaluate", "no.pt", "There is no checkpoint file"),
     ("trainer.evaluate", "runs/", "There is no checkpoint file"),
-    ("trainer.evaluate", "single-1.1 --split all", "--split"),
+    ("trainer.evaluate", "single-1.1 --split all", "Invalid value for '--split': 'all' is not one of"),
     (
         "trainer.evaluate",
         "single-1.1 --execution soft",
