@@ -231,8 +231,7 @@ CASES = [
     (
         "search.control",
         "kept-1 stop",
-        "kept-1 is interrupted, so there is nothing to stop; it can stay so, or to end its trials go on with: python -m "
-        "search.run --resume kept-1 and ask for the stop while that runs",
+        "nothing to stop; it can stay so, or to end its trials go on with: python -m search.run --resume kept-1 and ask",
     ),
     ("search.control", "kept-1 resume", "kept-1 has no driver that could resume it; start one with"),
     ("search.control", "kept-1.1 resume", "kept-1.1 is running, not paused, so there is nothing to resume"),
