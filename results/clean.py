@@ -79,7 +79,8 @@ def main(
         for name in (*(search or []), *(to_archive or []), *(to_restore or [])):
             store.search(name)  # refused before anything is changed
         for name in to_archive or []:
-            _say(console, f"{name} is archived." if archive(store, name) else f"{name} was archived already.")
+            said = "is archived" if archive(store, name) else "was archived already"
+            _say(console, f"{name} {said}; --restore {name} brings it back.")
         for name in to_restore or []:
             _say(console, f"{name} is back." if restore(store, name) else f"{name} was not archived.")
         if (to_archive or to_restore) and not removes:

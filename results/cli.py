@@ -30,7 +30,8 @@ def run(app: typer.Typer, prog: str) -> None:
     try:
         code = app(prog_name=prog, standalone_mode=False)
     except _MISUSE as error:
-        _end(f"{error.format_message().rstrip('.')}; see {prog} --help.", EXIT_BAD_INPUT)
+        said = error.format_message().replace("Value error, ", "")  # what the parser's own library puts before a reason
+        _end(f"{said.rstrip('.')}; see {prog} --help.", EXIT_BAD_INPUT)
     except (InputError, DatabaseGoneError) as error:
         _end(str(error), EXIT_BAD_INPUT)
     except (KeyboardInterrupt, typer.Abort):  # Abort: Ctrl-C or Ctrl-D where a question was asked

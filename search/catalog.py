@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import pkgutil
+import re
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
@@ -95,7 +96,21 @@ def _call(function: Callable[[], object], path: Path) -> object:
     except InputError:
         raise
     except (Exception, SystemExit) as error:
-        raise InputError(f"{path.stem}() in {path} must return an Experiment, but raised {said(error)}") from error
+        raise InputError(
+            f"{path.stem}() in {path} must return an Experiment, but raised {said(error)}{_hint(error)}"
+        ) from error
+
+
+def _hint(error: BaseException) -> str:
+    """What to write in place of a field that an Experiment does not have; nothing for other errors."""
+    unknown = re.search(r"Experiment\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
+    if unknown is None:
+        return ""
+    known = [
+        each.name for each in fields(Experiment) if each.name not in ("name", "question")
+    ]  # of the file, not given
+    near = get_close_matches(unknown[1], known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; an Experiment has {', '.join(known)}."
 
 
 def said(error: BaseException) -> str:

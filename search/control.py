@@ -67,9 +67,13 @@ def ask(store: Store, name: str, request: str) -> str:
             )
         if not alive:
             state = "running, but its driver is gone" if search.status == "running" else search.status
-            raise InputError(f"{search.id} is {state}, so there is nothing to {request}.")
+            way = ""
+            if request == "stop" and search.status not in ("ended", "stopped"):
+                way = f"; it can stay so, or to end its trials go on with: {on} and ask for the stop while that runs"
+            raise InputError(f"{search.id} is {state}, so there is nothing to {request}{way}.")
         store.add_request(search.id, None, request)
-        return f"{search.id} will {request} when its running trials have ended their epoch."
+        final = " Stopped trials do not go on; pause is for what shall." if request == "stop" else ""
+        return f"{search.id} will {request} when its running trials have ended their epoch.{final}"
     _refuse_pointless(store, trial, request)
     store.add_request(search.id, trial.id, request)
     if not alive:

@@ -94,6 +94,19 @@ class Experiment:
                 'An experiment has either a "space" (a search) or a "grid" (a comparison), but got '
                 f"{'neither' if self.space is None else 'both'}."
             )
+        if self.space is not None and not callable(self.space):
+            raise InputError(
+                'A "space" must be a function of a scope, such as lambda scope: {"lr": scope.float("lr", 1e-4, 1e-2)}, '
+                f"but got {self.space!r}."
+            )
+        seeds: object = self.seeds  # whatever a file gives, which nothing type-checks
+        if isinstance(seeds, str) or not isinstance(seeds, Sequence):
+            raise InputError(f'"seeds" must be a sequence such as (0, 1, 2), but got {seeds!r}.')
+        if isinstance(self.grid, Mapping):
+            raise InputError(
+                'A "grid" must be a list with a dictionary for each variant, such as [{"lr": 1e-3}, {"lr": 3e-3}], but got '
+                f"{self.grid!r}."
+            )
         for key, value, low in (
             ("trials", self.trials, 1),
             ("grace", self.grace, 1),
@@ -147,7 +160,10 @@ class Experiment:
                 )
         epochs = self.epochs
         if self.space is not None and self.grace > epochs:
-            raise InputError(f'"grace" must be at most "epochs", but got (grace={self.grace}, epochs={epochs}).')
+            raise InputError(
+                f'"grace" must be at most "epochs", but got (grace={self.grace}, epochs={epochs}); give --grace {epochs}, '
+                "or more epochs."
+            )
 
     @property
     def is_comparison(self) -> bool:

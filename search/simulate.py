@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # torch is not needed for --help
 
 HELP = """\
 Simulate a search's scheduler with other settings on the curves of a search whose trials ran to their end, in virtual time.
+Without a setting given, the search's own rule is compared with the default.
 
 Examples:
 
@@ -36,9 +37,11 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 @app.command(help=HELP)
 def main(
     search: Annotated[str, typer.Argument(help="A search's id, such as baseline-1.")],
-    scheduler: Annotated[str, typer.Option(help="asha, hyperband, median or none.")] = "asha",
-    reduction: Annotated[str, typer.Option(help="One or several, such as 2,3,4.")] = "3",
-    grace: Annotated[str, typer.Option(help="One or several, such as 1,2,5.")] = "1",
+    scheduler: Annotated[
+        str | None, typer.Option(help="asha, hyperband, median or none. Default: asha.", show_default=False)
+    ] = None,
+    reduction: Annotated[str | None, typer.Option(help="One or several, such as 2,3,4. Default: 3.")] = None,
+    grace: Annotated[str | None, typer.Option(help="One or several, such as 1,2,5. Default: 1.")] = None,
     concurrency: Annotated[int | None, typer.Option(help="Trials at once; as the search had, if not given.")] = None,
     orders: Annotated[
         int, typer.Option(help="Orders in which the trials start: the recorded one, then by chance.")
@@ -49,9 +52,11 @@ def main(
     from results.store import Store
     from search.experiment import one_of
     from search.schedulers import SCHEDULERS, build_scheduler
-    from search.whatif import Setting, outcome, rank_correlations, recording
+    from search.whatif import Setting, outcome, own_setting, rank_correlations, recording
     from trainer.resolve import discover_variants
 
+    defaults = scheduler is None and reduction is None and grace is None
+    scheduler, reduction, grace = scheduler or "asha", reduction or "3", grace or "1"
     if scheduler not in SCHEDULERS:
         raise InputError(one_of("scheduler", scheduler, SCHEDULERS))
     for name, value in (("--orders", orders), ("--concurrency", 1 if concurrency is None else concurrency)):
@@ -66,23 +71,27 @@ def main(
         raise InputError(f'"--grace" must be at most the {recorded.horizon} epochs of {search}, but got {max(graces)}.')
     slots = concurrency or int(recorded.settings["concurrency"])
     settings = [Setting(scheduler=scheduler, grace=g, reduction=r) for r in reductions for g in graces]
+    own = own_setting(recorded)
+    if defaults and own is not None and own not in settings:
+        settings.insert(0, own)
     console = Console(highlight=False, soft_wrap=True, stderr=as_json)
     outcomes = []
     with console.status("Simulating ...") as status:
         for setting in settings:
             status.update(f"Simulating {_named(setting)} ...")
             outcomes.append(outcome(recorded, setting, slots, orders))
-    rungs = sorted({rung for each in settings
-                    for rung in build_scheduler(scheduler, each.grace, each.reduction, recorded.horizon).rungs})  # fmt: skip
+    schedulers = [build_scheduler(each.scheduler, each.grace, each.reduction, recorded.horizon) for each in settings]
+    rungs = sorted({rung for each in schedulers for rung in each.rungs})
     ranks = rank_correlations(recorded, rungs or graces)
     if as_json:
         plain = {"search": search, "trials": len(recorded.trials), "left_out": recorded.left_out, "concurrency": slots,
-                 "orders": orders, "outcomes": [asdict(each) for each in outcomes],
+                 "orders": orders, "own": asdict(own) if own is not None else None,
+                 "outcomes": [asdict(each) for each in outcomes],
                  "rank_correlations": [asdict(each) for each in ranks]}  # fmt: skip
         typer.echo(json.dumps(plain))
         return
     title = f"{search}: {len(recorded.trials)} trials, {slots} at once, {orders} orders"
-    _show(console, title, outcomes, "GPU-hours" if recorded.gpus else "slot-hours", ranks)
+    _show(console, title, outcomes, own, "GPU-hours" if recorded.gpus else "slot-hours", ranks)
     if recorded.left_out:
         console.print(
             f"Note: {recorded.left_out} trials without a complete curve are left out; those that a scheduler had stopped "
@@ -92,7 +101,12 @@ def main(
 
 
 def _show(
-    console: Console, title: str, outcomes: Sequence[Outcome], hours: str, ranks: Sequence[RankCorrelation]
+    console: Console,
+    title: str,
+    outcomes: Sequence[Outcome],
+    own: Setting | None,
+    hours: str,
+    ranks: Sequence[RankCorrelation],
 ) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), title=title, title_justify="left")
     for name in ("setting", "stopped", "epochs", hours, "saved", "regret", "worst", "best kept"):
@@ -100,7 +114,7 @@ def _show(
     for each in outcomes:
         total = each.hours + each.hours_saved
         table.add_row(
-            _named(each.setting),
+            _named(each.setting) + (" (its own)" if each.setting == own else ""),
             f"{each.stopped:.1f}",
             f"{each.epochs:.0f}",
             f"{each.hours:.3g}",
@@ -114,7 +128,8 @@ def _show(
     for rank in ranks:
         said = "none" if rank.correlation is None else f"{rank.correlation:.2f}"
         table.add_row(str(rank.epoch), rank.race, str(rank.trials), said)
-    console.print(table)
+    if ranks:  # none where every race has too few curves
+        console.print(table)
     console.print(
         "Regret: points of validation accuracy by which the best trial left is worse than the best of all, mean and worst "
         "over the orders. The trials are the recorded ones whatever is stopped: what a sampler would learn is not in it."

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import optuna
 
@@ -51,6 +51,13 @@ class StudyScope:
         points: Int | None = None,
     ) -> None:
         self._trial, self._ranges, self._fixed, self._points = trial, ranges, fixed, points
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Names what a scope has, since the methods of an Optuna trial are what one tries first."""
+        known = ("float", "int", "categorical")
+        meant = [f"scope.{each}" for each in known if name == f"suggest_{each}"]
+        hint = meant[0] if meant else ", ".join(f"scope.{each}" for each in known[:-1]) + f" or scope.{known[-1]}"
+        raise AttributeError(f"a scope has no {name!r}; use {hint}", name=name, obj=self)
 
     def int(self, name: str, low: Int, high: Int, *, log: bool = False, step: Int = 1) -> Int:
         if name in self._fixed:

@@ -110,6 +110,14 @@ def recording(store: Store, search_id: str) -> Recording:
     return Recording(settings, trials, [store.epochs(row.id) for row in trials], len(rows) - len(trials))
 
 
+def own_setting(recorded: Recording) -> Setting | None:
+    """The scheduler that the search had; none where it stopped nothing, against which every outcome is measured anyway."""
+    settings = recorded.settings
+    if settings["scheduler"] == "none":
+        return None
+    return Setting(scheduler=settings["scheduler"], grace=settings["grace"], reduction=settings["reduction"])
+
+
 def outcome(recorded: Recording, setting: Setting, concurrency: int, orders: int) -> Outcome:
     """Simulate the setting on the recorded trials, in the recorded order and in `orders - 1` shuffled ones.
 

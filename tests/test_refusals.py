@@ -37,6 +37,18 @@ MATCHES = {
 """Experiments with a match that cannot be."""
 
 
+MISTAKES = {
+    "one_seed": 'grid=[{"lr": 1e-3}], seeds=3',
+    "crossed": 'grid={"lr": [1e-3, 3e-3]}',
+    "no_function": 'space={"lr": [1e-3, 3e-3]}',
+    "near_field": "trial=3, space=dict",
+    "far_field": "zzz=3, space=dict",
+    "of_optuna": 'space=lambda trial: {"lr": trial.suggest_float("lr", 1e-4, 1e-2)}',
+    "of_nothing": 'space=lambda trial: {"lr": trial.draw("lr", 1e-4, 1e-2)}',
+}
+"""What a newcomer writes into an experiment."""
+
+
 SHIFTED = """\
 from search.experiment import Experiment
 
@@ -94,7 +106,7 @@ def recorded(tmp_path_factory, digits):
     (folder / "words.safetensors").write_text("not images " * 100)
     (folder / "broken.py").write_text("def broken(:")
     (folder / "empty.py").write_text("x = 1")
-    for name, arguments in MATCHES.items():
+    for name, arguments in {**MATCHES, **MISTAKES}.items():
         (folder / f"{name}.py").write_text(
             "from search.experiment import Experiment\nfrom search.match import Match\n\n\n"
             f'def {name}():\n    """?"""\n    return Experiment({arguments})\n'
@@ -123,6 +135,13 @@ CASES = [
     ("search.run", "no/such.py", "There is no experiment file"),
     ("search.run", "broken.py", "could not be loaded: SyntaxError"),
     ("search.run", "empty.py", "must define a function empty()"),
+    ("search.run", "one_seed.py", '"seeds" must be a sequence such as (0, 1, 2), but got 3'),
+    ("search.run", "crossed.py", 'A "grid" must be a list with a dictionary for each variant'),
+    ("search.run", "no_function.py", 'A "space" must be a function of a scope'),
+    ("search.run", "near_field.py", "argument 'trial' (near_field.py, line 7); did you mean 'trials'?"),
+    ("search.run", "far_field.py", "; an Experiment has base, space, grid,"),
+    ("search.run", "of_optuna.py", "a scope has no 'suggest_float'; use scope.float (of_optuna.py, line 7)"),
+    ("search.run", "of_nothing.py", "a scope has no 'draw'; use scope.float, scope.int or scope.categorical"),
     ("search.run", "--trials -3", '"trials" must be at least 1, but got -3'),
     ("search.run", "--trials 0", '"trials" must be at least 1'),
     ("search.run", "--reduction 1", '"reduction" must be at least 2, but got 1'),
@@ -132,6 +151,7 @@ CASES = [
     ("search.run", "baseline --scheduler asha", "so --scheduler does not apply"),
     ("search.run", "--grace 0", '"grace" must be at least 1'),
     ("search.run", "--grace 50", '"grace" must be at most "epochs", but got (grace=50, epochs=12)'),
+    ("search.run", "search_all --epochs 2", "(grace=3, epochs=2); give --grace 2, or more epochs."),
     ("search.run", "--epochs 0", "epochs"),
     ("search.run", "--concurrency 0", '"--concurrency" must be at least 1'),
     ("search.run", "--gpus-per-trial 99", "must be at most the GPUs of this machine"),
@@ -208,7 +228,11 @@ CASES = [
     ("search.run", "--tune-lr", "which samples learning rates where its space says so; --tune-lr is for a comparison"),
     ("search.run", "fff_depth --lr-factors 1", '"--lr-factors" must be two or more different numbers above 0'),
     ("search.run", "--warm-start kept-1", "of the 0 finished trials of kept-1"),
-    ("search.control", "kept-1 stop", "kept-1 is interrupted, so there is nothing to stop"),
+    (
+        "search.control",
+        "kept-1 stop",
+        "nothing to stop; it can stay so, or to end its trials go on with: python -m search.run --resume kept-1 and ask",
+    ),
     ("search.control", "kept-1 resume", "kept-1 has no driver that could resume it; start one with"),
     ("search.control", "kept-1.1 resume", "kept-1.1 is running, not paused, so there is nothing to resume"),
     ("search.importance", "nothing-1", "Unknown search"),
@@ -273,7 +297,7 @@ CASES = [
     ("trainer.evaluate", "other_shape.pt", "another shape than the model"),
     ("trainer.evaluate", "no.pt", "There is no checkpoint file"),
     ("trainer.evaluate", "runs/", "There is no checkpoint file"),
-    ("trainer.evaluate", "single-1.1 --split all", "--split"),
+    ("trainer.evaluate", "single-1.1 --split all", "Invalid value for '--split': 'all' is not one of"),
     (
         "trainer.evaluate",
         "single-1.1 --execution soft",

@@ -282,8 +282,8 @@ def test_files_of_a_killed_writer_go_with_the_others(store):
 
 
 def test_archived_searches_are_hidden_and_not_lost(store):
-    assert "toy-3 is archived." in command(store, "--archive", "toy-3")
-    assert "toy-3 was archived already." in command(store, "--archive", "toy-3")
+    assert "toy-3 is archived; --restore toy-3 brings it back." in command(store, "--archive", "toy-3")
+    assert "toy-3 was archived already; --restore toy-3 brings it back." in command(store, "--archive", "toy-3")
     listed = command(store, "--list", app=show.app)
     assert "toy-2" in listed
     assert "toy-3" not in listed

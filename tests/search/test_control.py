@@ -296,6 +296,13 @@ def test_pointless_requests_are_refused_in_a_sentence(store, begin):
     assert [row.request for row in store.requests(search_id)] == ["pause", "stop"]
 
 
+def test_a_stop_of_a_whole_search_says_that_it_is_final_and_what_is_not(store, begin):
+    search_id, make = begin(replace(RANDOM, scheduler="none"))
+    make().next_trial()
+    assert ask(store, search_id, "pause") == f"{search_id} will pause when its running trials have ended their epoch."
+    assert ask(store, search_id, "stop").endswith(" Stopped trials do not go on; pause is for what shall.")
+
+
 def test_the_command_asks_from_another_process_and_exits_with_2_after_bad_input(store, begin, tmp_path):
     _, make = begin(replace(RANDOM, scheduler="none"))
     session = make()

@@ -108,13 +108,14 @@ CURVES = {  # the final order is a > b > c > d; at epoch 1 the last two seem bes
 }
 
 
-def keep(store, header, curves=CURVES, *, statuses=(), gpus=0.0):
+def keep(store, header, curves=CURVES, *, statuses=(), gpus=0.0, **settings):
     """A recorded search: one trial a curve, in their order, its epochs two seconds each."""
     resources = replace(plan_resources(concurrency=1, cpus_per_trial=None, gpus_per_trial=None, threads=1),
                         gpus_per_trial=gpus)  # fmt: skip
     experiment = replace(SEARCH, scheduler="none", trials=len(curves), base={**SEARCH.base, "epochs": EPOCHS},
                          pooled_rungs=True)  # fmt: skip
-    search_id = store.create_search("toy", "?", settings_of("toy.py", experiment, resources, header, 4, ()), {})
+    stored = settings_of("toy.py", experiment, resources, header, 4, ()) | settings
+    search_id = store.create_search("toy", "?", stored, {})
     session = Session(store, search_id, experiment, folder=Path("/nowhere"), header=header, concurrency=1,
                       gpus_per_trial=gpus, startup_trials=4)  # fmt: skip
     for number, curve in enumerate(curves.values()):
@@ -195,6 +196,27 @@ def test_the_command_prints_a_row_for_each_setting_and_the_json_says_the_same(st
     ]  # fmt: skip
     assert {rank["epoch"] for rank in plain["rank_correlations"]} == {1, 2}
     assert [search.id for search in store.searches()] == [search_id]
+
+
+def test_without_settings_the_searchs_own_rule_is_a_row_marked_as_such(store, header):
+    search_id = keep(store, header, scheduler="asha", reduction=2, grace=2)
+    said = CliRunner().invoke(app, [search_id, "--storage", store.url], env={"COLUMNS": "160"}).output
+    assert "asha reduction=2 grace=2 (its own)" in said
+    assert "asha reduction=3 grace=1 " in said
+    assert said.count("(its own)") == 1
+    plain = json.loads(CliRunner().invoke(app, [search_id, "--storage", store.url, "--json"]).stdout.splitlines()[-1])
+    assert plain["outcomes"][0]["setting"] == plain["own"]
+    given = CliRunner().invoke(app, [search_id, "--grace", "1", "--storage", store.url], env={"COLUMNS": "160"}).output
+    assert "its own" not in given
+
+
+def test_a_table_of_rank_correlations_without_a_row_is_left_out(store, header, monkeypatch):
+    asked = [keep(store, header), "--storage", store.url]
+    assert "rank correlation" in CliRunner().invoke(app, asked).output
+    monkeypatch.setattr("search.whatif.rank_correlations", lambda *_: [])  # as where every race has few curves
+    said = CliRunner().invoke(app, asked).output
+    assert "Regret:" in said
+    assert "rank correlation" not in said
 
 
 @pytest.mark.parametrize(("text", "numbers"), [("2", (2,)), ("4,2", (4, 2))])
