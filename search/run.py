@@ -222,7 +222,10 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     if "," not in text:
         numbers = tuple(range(min(numbers[0], 1001)))
     if not numbers or len(set(numbers)) < len(numbers) or len(numbers) > 1000:
-        raise InputError(f'"--seeds" must give 1 to 1000 different seeds, but got {text!r}.')
+        raise InputError(
+            '"--seeds" must be a number of seeds from 1 to 1000, or a list of so many different ones such as 3,4, '
+            f"but got {text!r}."
+        )
     return numbers
 
 

@@ -223,8 +223,16 @@ CASES = [
     ("search.run", "--gpu-hours -1", '"--gpu-hours" must be above 0, but got -1'),
     ("search.run", "--gpus-per-trial -1", '"--gpus-per-trial" must be at least 0, but got -1'),
     ("search.run", "--gpus-per-trial nan", '"--gpus-per-trial" must be at least 0, but got nan'),
-    ("search.run", "--seeds 0", '"--seeds" must give 1 to 1000 different seeds'),
-    ("search.run", "baseline --seeds 3,3", '"--seeds" must give 1 to 1000 different seeds'),
+    (
+        "search.run",
+        "--seeds 0",
+        "a number of seeds from 1 to 1000, or a list of so many different ones such as 3,4, but got",
+    ),
+    (
+        "search.run",
+        "baseline --seeds 3,3",
+        "a number of seeds from 1 to 1000, or a list of so many different ones such as 3,4, but got",
+    ),
     ("search.run", "--tune-lr", "which samples learning rates where its space says so; --tune-lr is for a comparison"),
     ("search.run", "fff_depth --lr-factors 1", '"--lr-factors" must be two or more different numbers above 0'),
     ("search.run", "--warm-start kept-1", "of the 0 finished trials of kept-1"),
