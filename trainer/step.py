@@ -22,8 +22,6 @@ from trainer.recording import record
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
 
-GANGS_RECORD = False
-"""Whether several workers record their steps, with NCCL's exchange of gradients in them. Not tried yet: no two GPUs."""
 WARM_UP = 3
 """Steps before the recording: libraries choose kernels, the optimizer makes its state, regions are compiled."""
 
@@ -95,9 +93,12 @@ class EngineStep:
         """Nothing is held."""
 
 
-def records(device: torch.device, workers: int, zero_stage: int) -> bool:
-    """Whether a trial's steps go through `GraphedStep`. ZeRO reads the gradients' norm on the host, in every step."""
-    return device.type == "cuda" and zero_stage == 0 and (workers == 1 or GANGS_RECORD)
+def records(device: torch.device, zero_stage: int) -> bool:
+    """Whether a trial's steps go through `GraphedStep`, on each of its workers, with NCCL's exchange of gradients in it.
+
+    ZeRO reads the gradients' norm on the host, in every step.
+    """
+    return device.type == "cuda" and zero_stage == 0
 
 
 class GraphedStep:

@@ -143,7 +143,7 @@ class Trial:
             device,
         )
         self._step: EngineStep | GraphedStep = (
-            GraphedStep(self._engine_step) if records(device, world.size, config.zero_stage) else self._engine_step
+            GraphedStep(self._engine_step) if records(device, config.zero_stage) else self._engine_step
         )
 
         self.train_loader = TrainLoader(
