@@ -57,7 +57,8 @@ STEPS = {
         what="GPU tests of models, trials and the preview",
         seconds=300,
         commands=(
-            "pytest -q -n 5 -m gpu tests/arch_space tests/trainer",
+            "pytest -q -n 5 -m gpu tests/arch_space tests/trainer -k 'not memory_back'",
+            "pytest -q -m gpu tests/trainer -k memory_back",
             f"{PYTEST} -m 'not slow and not long' tests/search/test_preview.py -k gpu",
             f"{PYTEST} -m gpu tests/search/test_lost_gpu.py",
         ),

@@ -103,6 +103,7 @@ def test_batches_are_whole_while_the_gpu_lags_far_behind(data, stream):
 
 def test_twenty_loaders_one_after_another_give_their_gpu_memory_back(data):
     def use(count: int) -> int:
+        """The whole card's, as DALI's memory is not torch's: only a test that has the card to itself can tell."""
         for number in range(count):
             train = loader(data, tuple(AUGMENTATIONS)[number % 4], "cuda")
             whole(train.epoch())
