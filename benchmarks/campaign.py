@@ -77,6 +77,7 @@ STEPS = {
     "rates": _priced("learning rates, priced before", 300, "rate_screen --concurrency 1"),
     "asha": _priced("a search under ASHA, priced before", 300, _SHORT_ASHA),
     "recipes": _priced("what each recipe reaches in 30 epochs, priced before", 400, "recipes"),
+    "short": _priced("how few epochs the predecessor's accuracy needs, priced before", 400, "short"),
     "minute": Step(
         what="the best recipe in 60 s of training",
         seconds=300,
