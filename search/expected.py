@@ -12,9 +12,7 @@ SIMULATIONS = 50
 
 
 def expected_epochs(experiment: Experiment, groups: Sequence[str], concurrency: int) -> list[float]:
-    """Epochs of each trial: the horizon in a comparison, the mean over simulated searches where some are stopped."""
-    if experiment.is_comparison:
-        return [float(experiment.epochs)] * len(groups)
+    """Epochs of each trial of a search: the mean over simulated ones."""
     totals = [0] * len(groups)
     for seed in range(SIMULATIONS):
         for number, epochs in enumerate(simulate(experiment, groups, concurrency, random.Random(seed))):

@@ -178,15 +178,9 @@ class Experiment:
 
     @property
     def epochs(self) -> int:
-        """The full horizon of every trial."""
-        value = self.fixed.get("epochs", self.base.get("epochs", 30))
-        try:
-            epochs = int(convert(int, value, "epochs"))  # text from --set is converted
-        except FieldError as error:
-            raise InputError(str(error)) from error
-        if epochs < 1:
-            raise InputError(f'"epochs" must be at least 1, but got {value}.')
-        return epochs
+        """The full horizon of every trial; in a comparison whose variants have horizons of their own, the longest."""
+        usual = self.fixed.get("epochs", self.base.get("epochs", 30))
+        return max(_positive_epochs(flat.get("epochs", usual)) for flat in self.grid or ({},))
 
     def race(self, kind: object) -> str:
         """The group in which a trial of this feed-forward kind is judged: its kind, unless rungs are pooled."""
@@ -245,3 +239,13 @@ def compose(base: Mapping[str, FlatValue], chosen: Mapping[str, FlatValue], seed
         for key, value in flat.items()
         if key in chosen or not key.startswith("ffn.") or key.startswith(active)
     }
+
+
+def _positive_epochs(value: object) -> int:
+    try:
+        epochs = int(convert(int, value, "epochs"))  # text from --set is converted
+    except FieldError as error:
+        raise InputError(str(error)) from error
+    if epochs < 1:
+        raise InputError(f'"epochs" must be at least 1, but got {value}.')
+    return epochs

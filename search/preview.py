@@ -37,7 +37,11 @@ def preview(store: Store, new: Checked, variants: Sequence[str], console: Consol
     """
     trials = plan(new)
     measured = measurements(store, new, trials, variants, console)
-    epochs = expected_epochs(new.experiment, [trial.group for trial in trials], new.resources.concurrency)
+    epochs = (
+        [float(trial.config.epochs) for trial in trials]
+        if new.experiment.is_comparison
+        else expected_epochs(new.experiment, [trial.group for trial in trials], new.resources.concurrency)
+    )
     estimated = estimate(trials, epochs, measured, new.resources)
     console.print(Text(new.experiment.question, style="bold"))
     show_matchings(new.matchings, console)
@@ -67,7 +71,10 @@ def _table(new: Checked, trials: Sequence[Planned], measured: Sequence[Measureme
 
     if experiment.is_comparison:
         row("trials", f"{len(trials)} ({in_numbers(experiment)})")
-        row("expected epochs", f"{estimated.epochs:.0f} (every trial trains {experiment.epochs})")
+        row(
+            "expected epochs",
+            f"{estimated.epochs:.0f} (every trial trains {_from_to([trial.config.epochs for trial in trials])})",
+        )
     else:
         row("trials", f"{len(trials)} (as many variants, sampled)")
         most = len(trials) * experiment.epochs

@@ -104,9 +104,25 @@ def test_measuring_says_how_far_it_is_while_its_processes_run():
     assert seen == sorted(seen)
 
 
-def test_the_epochs_of_a_comparison_are_exact():
-    experiment = catalog.load("baseline")
-    assert expected_epochs(experiment, ["mlp"] * 12, 4) == [30.0] * 12
+HORIZONS = '''\
+from search.experiment import Experiment
+
+
+def horizons() -> Experiment:
+    """Do trials of two horizons have a price?"""
+    base = {"data": "digits", "patch": 16, "dim": 16, "depth": 1, "heads": 1, "batch_size": 256, "ffn": "mlp"}
+    return Experiment(base=base, grid=[{"epochs": 2}, {"epochs": 3}], seeds=(0, 1))
+'''
+
+
+def test_the_epochs_of_a_comparison_are_exact_also_where_its_variants_have_horizons_of_their_own(
+    storage, digits, tmp_path
+):
+    path = tmp_path / "horizons.py"
+    path.write_text(HORIZONS)
+    assert catalog.load(str(path)).epochs == 3
+    printed = invoke(str(path), "--preview", "--concurrency", "1", "--storage", storage).output
+    assert re.search(r"expected epochs +10 \(every trial trains 2 to 3\)", printed)
 
 
 @pytest.mark.parametrize("concurrency", [1, 3, 20])
