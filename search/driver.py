@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,9 @@ from search.resources import Resources
 from search.session import Session
 from search.told import display_name
 from search.watchdog import Watchdog
+
+_stopping = threading.Event()
+"""SIGTERM has come to this process."""
 
 
 def run_session(
@@ -49,7 +53,7 @@ def run_session(
     status = "interrupted"
     with ray_folder() as temporary:
         try:
-            with RayWatch(session, temporary, options=_options(dashboard, watchdog)):
+            with RayWatch(session, temporary, _stopping, options=_options(dashboard, watchdog)):
                 _fit(session, resources, variants, dashboard, watchdog, on_ray, tune_folder, temporary, send_code)
         except Exception:
             if session.broken is None:
@@ -178,6 +182,7 @@ def _bring_up(resources: Resources, dashboard: bool, send_code: bool, temporary:
 
 def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
     """SIGTERM, as a job scheduler sends it, does what Ctrl-C does at that moment: Tune's `fit` has a handler of its own."""
+    _stopping.set()
     handler = signal.getsignal(signal.SIGINT)
     if not callable(handler):  # a shell that starts a job in the background has it ignore SIGINT
         raise KeyboardInterrupt

@@ -43,7 +43,9 @@ def show_results(prepared: Prepared, storage: str, console: Console) -> None:
     finished = trials[trials["status"].isin(["finished", "plateau"])]
     console.print(f"\nPicture: {_short(picture)}\nNext:", highlight=False, soft_wrap=True)
     if len(finished):
-        best = finished.sort_values("val_acc", ascending=False, kind="stable")["id"].iloc[0]
+        # of the best variant by its mean, not the luckiest single run
+        means = finished.assign(mean=finished.groupby("variant")["val_acc"].transform("mean"))
+        best = means.sort_values("mean", ascending=False, kind="stable")["id"].iloc[0]
         for module, argument in (("trainer.evaluate", best), ("trainer.replay", best)):
             console.print(f"  {command(module, storage)} {argument}", highlight=False, soft_wrap=True)
         if frames.search(search_id)["settings"].get("grid") is None:

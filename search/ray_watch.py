@@ -10,20 +10,26 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 
+from results.cli import EXIT_INTERRUPTED
 from search.background_thread import BackgroundThread
 from search.ray_processes import end_all, lives
 from search.session import Session
 
 WATCHED = ("raylet", "gcs_server")
 LOOK_SECONDS = 0.5
+HEED_SECONDS = 2.0
+"""Within which the main thread has heard of a signal that ended Ray's processes, too."""
 START_SECONDS = 120.0
 """Ray has its processes by then; one that was joined never has any here."""
 RESTARTS = 3
@@ -38,14 +44,16 @@ class RayWatch(BackgroundThread):
 
     Args:
         folder: of the files of this Ray.
+        stopping: set once this process has been told to end. Sent to its whole process group, as `timeout` and batch
+            systems do, the signal has ended Ray's processes, too, and their death is no accident.
         options: of the command that resumes the search, which the store does not know.
     """
 
-    def __init__(self, session: Session, folder: Path, *, options: Sequence[str]) -> None:
+    def __init__(self, session: Session, folder: Path, stopping: threading.Event, *, options: Sequence[str]) -> None:
         super().__init__("ray-watch")
         self._session, self._options = session, options
         self._epochs = _epochs(session)
-        self._folder = folder
+        self._folder, self._stopping = folder, stopping
 
     def _run(self) -> None:
         driver = psutil.Process()
@@ -55,11 +63,26 @@ class RayWatch(BackgroundThread):
             if len(watched) < len(WATCHED) and time.monotonic() - began < START_SECONDS:
                 for process in driver.children():
                     with suppress(psutil.Error):
-                        if (name := process.name()) in WATCHED:
+                        # a dead one may be left of the driver that this process was before
+                        if (name := process.name()) in WATCHED and lives(process):
                             watched.setdefault(process.pid, (name, process))
             dead = [name for name, process in watched.values() if not lives(process)]
             if dead and not self._over.is_set():
+                if self._stopping.wait(HEED_SECONDS):
+                    self._end_here()
                 self._start_again(dead[0])
+
+    def _end_here(self) -> NoReturn:
+        """What the main thread does when it is told to end, which waits for a Ray that is gone."""
+        session = self._session
+        session.close()
+        end_all(self._folder)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        resume = " ".join(resume_arguments(session, self._options))
+        session.on_note(f"Interrupted. Everything reported is in the store; go on with: python {resume}")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(EXIT_INTERRUPTED)
 
     def _start_again(self, name: str) -> None:
         """This process becomes the next driver, or ends; returns only where it is ending anyway."""
@@ -82,6 +105,7 @@ class RayWatch(BackgroundThread):
         session.on_note(f"Ray's process {name} died; starting Ray again and going on from the store.")
         sys.stdout.flush()
         sys.stderr.flush()
+        _bury_children()
         os.environ[COUNT] = str(before + 1)
         os.execv(sys.executable, [sys.executable, *resume])
 
@@ -94,6 +118,13 @@ def resume_arguments(session: Session, options: Sequence[str]) -> list[str]:
     if session.budget.gpu_hours_left < math.inf:
         arguments += ["--gpu-hours", f"{max(session.budget.gpu_hours_left, 1e-6):.6f}"]
     return [*arguments, *options]
+
+
+def _bury_children() -> None:
+    """Take note of children that have died, which would stay zombies of the next driver: nobody there knows them."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _epochs(session: Session) -> int:

@@ -1,6 +1,8 @@
 """What a dead worker and Ctrl-C cost a search: nothing that was reported. Random kills of all else: tests/faults."""
 
+import os
 import re
+import signal
 import time
 from pathlib import Path
 
@@ -57,6 +59,31 @@ def test_a_killed_worker_costs_nothing_and_one_that_dies_again_and_again_fails_a
     assert thrice.epochs >= 8
     # the whole curve is that of a training without any kill
     assert "Verdict: identical" in place.run("trainer.replay", once.id)
+    place.wait_until_gone(60)
+
+
+@pytest.mark.parametrize("name", ["raylet", "gcs_server"])
+def test_a_part_of_ray_that_dies_once_costs_one_new_start_of_it(place, name):
+    search = place.start("search.run", "pairs.py")
+    search.wait_for(r"pairs-1\.1 .*epoch 5/40")
+    (victim,) = [each for each in search.note_family() if each.name() == name]
+    victim.kill()
+    assert search.finish() == 0, search.output
+    assert search.output.count("died; starting Ray again") == 1, search.output
+    place.run("results.audit", "pairs-1")
+    place.wait_until_gone(60)
+
+
+def test_sigterm_to_all_processes_of_a_search_ends_it_and_does_not_start_it_again(place):
+    """As `timeout` and batch systems send it."""
+    search = place.start("search.run", "pairs.py")
+    search.wait_for(r"pairs-1\.1 .*epoch 5/40")
+    os.killpg(search.pid, signal.SIGTERM)
+    assert search.finish() == 130, search.output
+    assert "starting Ray again" not in search.output
+    assert "-m search.run --resume pairs-1" in search.output
+    with place.store() as store:
+        assert store.search("pairs-1").status == "interrupted"
     place.wait_until_gone(60)
 
 
