@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 DIED = "the trial's worker process died"
-OWN = ("WorkerLostError: ", "GpuLostError: ")
+OWN = ("WorkerLostError: ", "GpuLostError: ", "LostCheckpointError: ")
 """Names of what `search.gang` and `search.worker` raise, in whose text the cause is."""
 _RAYS_MONITOR = ("running low on memory", "OutOfMemoryError", "memory usage threshold")
 """Of which one is in what Ray says of a worker that its own memory monitor killed."""

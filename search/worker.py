@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainer.checkpoint import DAMAGED, LAST, DamagedCheckpointError
 from trainer.lease import Lease, SupersededError
 from trainer.lost_gpu import GpuLostError, gpu_is_lost
 from trainer.memory import is_out_of_memory
@@ -15,6 +17,10 @@ from trainer.memory import is_out_of_memory
 if TYPE_CHECKING:
     from search.shipping import Shipped
     from trainer.ranks import World
+
+
+class LostCheckpointError(RuntimeError):
+    """The trial's checkpoint cannot be read and is out of the way: begun again, the trial trains from its start."""
 
 
 class TrialWorker:
@@ -44,11 +50,19 @@ class TrialWorker:
 
         Raises:
             GpuLostError: the GPU can be used no more in this process.
+            LostCheckpointError: the trial's checkpoint was damaged.
         """
         try:
             return self._next_report(flat, work)
         except SupersededError:
             return {"superseded": True}
+        except DamagedCheckpointError as error:
+            folder = Path(work["folder"])
+            with contextlib.suppress(FileNotFoundError):  # another rank was faster
+                (folder / LAST).rename(folder / DAMAGED)
+            raise LostCheckpointError(
+                f"the trial's checkpoint was damaged, is kept as {DAMAGED} for now, and the trial trains from its start"
+            ) from error
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 return {"failed": _cause(error), "traceback": traceback.format_exc()}

@@ -31,6 +31,13 @@ from trainer.config import TrialConfig
 FORMAT = "arbor-checkpoint-1"
 LAST, SELECTED, PREDICTIONS = "last.pt", "selected.pt", "predictions.npz"
 
+DAMAGED = f"{LAST}.damaged"
+"""What a search makes of a checkpoint that cannot be read, until its trial has ended."""
+
+
+class DamagedCheckpointError(InputError):
+    """A file that is there and is no checkpoint of ours, or not a whole one."""
+
 
 def save(path: Path, content: dict[str, Any]) -> None:
     """Write `content` (tensors and plain values) so that a kill leaves the old file or the new one, never a part."""
@@ -50,7 +57,8 @@ def load(path: Path, device: torch.device | str = "cpu", needed: Collection[str]
     """The content of a checkpoint; `needed` names what it must have beside its dictionary, epoch and weights.
 
     Raises:
-        InputError: the file is missing, damaged, or not a checkpoint of ours.
+        InputError: the file is missing.
+        DamagedCheckpointError: it is damaged, or not a checkpoint of ours.
     """
     way_out = "name another, or remove it and train its trial again."
     try:
@@ -61,10 +69,14 @@ def load(path: Path, device: torch.device | str = "cpu", needed: Collection[str]
         content = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError as error:
         raise InputError(f"There is no checkpoint at {path}.") from error
+    except torch.OutOfMemoryError:
+        raise  # a RuntimeError, but none of the file's
     except (zipfile.BadZipFile, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
-        raise InputError(f"The checkpoint {path} is damaged or not a checkpoint; {way_out}") from error
+        raise DamagedCheckpointError(f"The checkpoint {path} is damaged or not a checkpoint; {way_out}") from error
     if not _is_ours(content) or not content.keys() >= set(needed):
-        raise InputError(f"The file {path} is not a checkpoint of Arbor ({FORMAT}), or lacks a part; {way_out}")
+        raise DamagedCheckpointError(
+            f"The file {path} is not a checkpoint of Arbor ({FORMAT}), or lacks a part; {way_out}"
+        )
     return content
 
 
@@ -99,7 +111,7 @@ def remove_resume_files(folder: Path) -> None:
     The lease goes first: a worker that puts a file in place after these are gone finds no lease then, and calls this, too.
     """
     (folder / lease.FILE).unlink(missing_ok=True)
-    for pattern in (".*.pt.*", ".*.npz.*", f".{lease.FILE}.*", LAST, "best-*.pt"):
+    for pattern in (".*.pt.*", ".*.npz.*", f".{lease.FILE}.*", LAST, DAMAGED, "best-*.pt"):
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)
 

@@ -62,10 +62,10 @@ def test_a_killed_worker_costs_nothing_and_one_that_dies_again_and_again_fails_a
     place.wait_until_gone(60)
 
 
-@pytest.mark.parametrize("name", ["raylet", "gcs_server"])
+@pytest.mark.parametrize("name", ["raylet", pytest.param("gcs_server", marks=pytest.mark.long)])
 def test_a_part_of_ray_that_dies_once_costs_one_new_start_of_it(place, name):
-    search = place.start("search.run", "pairs.py")
-    search.wait_for(r"pairs-1\.1 .*epoch 5/40")
+    search = place.start("search.run", "pairs.py", "--epochs", "12")
+    search.wait_for(r"pairs-1\.1 .*epoch 3/12")
     (victim,) = [each for each in search.note_family() if each.name() == name]
     victim.kill()
     assert search.finish() == 0, search.output
@@ -76,8 +76,8 @@ def test_a_part_of_ray_that_dies_once_costs_one_new_start_of_it(place, name):
 
 def test_sigterm_to_all_processes_of_a_search_ends_it_and_does_not_start_it_again(place):
     """As `timeout` and batch systems send it."""
-    search = place.start("search.run", "pairs.py")
-    search.wait_for(r"pairs-1\.1 .*epoch 5/40")
+    search = place.start("search.run", "pairs.py", "--epochs", "12")
+    search.wait_for(r"pairs-1\.1 .*epoch 3/12")
     os.killpg(search.pid, signal.SIGTERM)
     assert search.finish() == 130, search.output
     assert "starting Ray again" not in search.output
@@ -102,14 +102,18 @@ def test_a_ray_that_dies_again_and_again_before_any_report_ends_the_search_with_
 
 
 @pytest.mark.timeout(400)
-def test_ctrl_c_leaves_a_search_that_resume_completes(place):
+def test_ctrl_c_leaves_a_search_that_resume_completes_also_with_a_damaged_checkpoint(place):
     search = place.start("search.run", "pairs.py")
     search.wait_for(r"pairs-1\.1 .*epoch 5/40")
     search.ctrl_c()
     require_interrupted(place, search, "pairs-1")
+    (damaged,) = (place.folder / "runs" / "pairs-1").glob(f"002-*/{LAST}")
+    os.truncate(damaged, 1000)
 
     printed = place.run("search.run", "--resume", "pairs-1")
     assert "epoch 1/40" not in printed
+    assert re.search(r"pairs-1\.2: the trial's checkpoint was damaged.* it starts again", printed)
+    assert not list(damaged.parent.glob(f"{LAST}*"))
     require_whole_curves(place, "pairs-1")
     with place.store() as store:
         assert store.search("pairs-1").status == "ended"
