@@ -14,7 +14,7 @@ from results.frames import Frames
 from results.ids import unknown
 from results.protocol import IMPORTED, with_protocol
 from results.table import COMPLETE, Table, measured, runs, variants
-from results.text import keys_text, plain
+from results.text import keys_text, missing, plain
 from results.tuned import LR_TUNING
 
 _HASH = re.compile(r"[0-9a-f]{4,10}")
@@ -184,8 +184,15 @@ def _of_variant(frames: Frames, table: Table, variant: str, name: str) -> Arm:
         trial=None,
         named=ended,
         unfinished="" if row["complete"] else str(row["status"]),
-        chosen=frames.search(table.searches[0])["settings"].get("scheduler") == "asha",
+        chosen=_picked(row, frames.search(table.searches[0])["settings"]),
     )
+
+
+def _picked(row: pd.Series, settings: Mapping[str, Any]) -> bool:
+    """Whether the variant is the best, or not told apart from it, of many that were sampled and ranked by one run each."""
+    sampled = settings.get("grid") is None and not settings.get("imported") and not settings.get("bundle")
+    ranked = sampled and not missing(row["rank"])
+    return bool(ranked and (row["rank"] == 1 or (not missing(row["top"]) and row["top"])))
 
 
 def _label(row: Mapping[Any, Any], table: Table) -> str:

@@ -145,7 +145,7 @@ def _spread(frames: Frames, arms: Sequence[Arm], metric: str) -> tuple[Spread, i
 def _why_not(a: Arm, b: Arm, metric: str) -> str:
     """Why the seeds of two sides are not compared; empty where they are."""
     if (a.search, a.variant) == (b.search, b.variant):
-        return f"{a.name} and {b.name} are trials of one variant ({a.label}), so only their images are compared."
+        return f"{a.name} and {b.name} are trials of one variant ({a.label}), so their seeds are no two sides."
     if b.shared and b.trials.empty and not a.unfinished and not b.unfinished:
         return (
             f"every run of {b.name} stands in {a.name}, too ({_shared(b.shared)}), so there is nothing to compare; train "

@@ -39,8 +39,10 @@ def with_searched(rows: pd.DataFrame, frames: Frames, settings: Mapping[str, Map
     return rows.assign(**{SEARCHED: pd.array(searched, dtype="Float64").astype("float64")})
 
 
-def confirmed_notes(confirms: Mapping[str, Any], rows: pd.DataFrame, varying: list[str]) -> list[str]:
-    """What the confirmation of a search shows; `rows` are those of its table, with `SEARCHED`."""
+def confirmed_notes(
+    confirms: Mapping[str, Any], rows: pd.DataFrame, table: pd.DataFrame, varying: list[str]
+) -> list[str]:
+    """What the confirmation of a search shows; `rows` are its own of the `table`, with `SEARCHED`."""
     notes = []
     order = {each["variant"]: place for place, each in enumerate(confirms["variants"])}
     done = [row for row in rows.to_dict("records") if row["complete"] and row["values"]]
@@ -50,7 +52,7 @@ def confirmed_notes(confirms: Mapping[str, Any], rows: pd.DataFrame, varying: li
         notes.append(_curse(confirms, chosen, deviation, freedom))
     baseline = next((row for row in done if row["given"] == confirms["baseline"]["variant"]), None)
     if chosen and chosen[0]["given"] == confirms["variants"][0]["variant"]:
-        notes.append(_first(confirms, chosen[0], baseline, rows, varying, deviation, freedom))
+        notes.append(_first(confirms, chosen[0], baseline, table, varying, deviation, freedom))
     if baseline is not None:
         kind = "named by the experiment" if confirms["baseline"]["named"] else "the dense default"
         notes.append(
@@ -90,13 +92,13 @@ def _first(
     confirms: Mapping[str, Any],
     first: Mapping[Any, Any],
     baseline: Mapping[Any, Any] | None,
-    rows: pd.DataFrame,
+    table: pd.DataFrame,
     varying: list[str],
     deviation: float,
     freedom: int,
 ) -> str:
     """Where the search's winner stands now. It was named before these seeds, so its test needs no correction."""
-    ranked = rows[(rows["group"] == first["group"]) & rows["rank"].notna()]
+    ranked = table[(table["group"] == first["group"]) & table["rank"].notna()]
     said = (
         f"The search's winner, {confirms['variants'][0]['trial']} ({plain(keys_text(first, varying))}), has rank "
         f"{first['rank']} of {len(ranked)} here"

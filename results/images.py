@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ def image_level(a: pd.Series, b: pd.Series, split: str) -> ImageLevel:
             f"Both trials must have predicted the same images, but {a['id']} has {len(left)} and {b['id']} {len(right)}."
         )
     agreement = float(np.mean(left == right))
-    labels = labels_of(ours, split)
+    labels = labels_of(ours, str(a["data"]), split)
     if labels is None or labels.shape != left.shape:
         return ImageLevel(a=a["id"], b=b["id"], images=len(left), agreement=agreement, only_a=None, only_b=None, p=None)
     for row, predicted in ((a, left), (b, right)):
@@ -94,10 +95,14 @@ def predictions_of(trial: pd.Series, split: str) -> np.ndarray:
     return found
 
 
-def labels_of(provenance: dict[str, Any], split: str) -> np.ndarray | None:
-    """(N,) int64, the true classes of the data that a trial was trained on; none where those data are gone or changed."""
-    path = Path(provenance.get("data_path") or "")
-    if not path.is_file():
+def labels_of(provenance: dict[str, Any], data: str, split: str) -> np.ndarray | None:
+    """(N,) int64, the true classes of the data that a trial was trained on; none where those data are gone or changed.
+
+    A trial from another machine names no path here; data of its name may be where data sets are kept.
+    """
+    here = Path(os.environ.get("ARBOR_DATA") or "runs/data") / f"{data}.safetensors"
+    path = next((each for each in (Path(provenance.get("data_path") or ""), here) if each.is_file()), None)
+    if path is None:
         return None
     try:
         with safe_open(path, framework="numpy") as file:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from results import blocks
-from results.blocks import Malformed, read_blocks
+from results.blocks import Block, Malformed, read_blocks
 from results.cli import DEFAULT_STORAGE, run
 from results.errors import InputError
 from results.store import Store
@@ -48,6 +48,8 @@ class Ingested:
     malformed: list[Malformed]
     was_there: bool
     """Whether the store had this very file before; then nothing was added."""
+    repeated: int
+    """Blocks that have variant and seed of an earlier one: the spread with them is not that between seeds."""
 
 
 @app.command(help=EXAMPLES)
@@ -90,7 +92,13 @@ def ingest(
         for row in store.searches():
             kept = row.settings.get("imported") or {}
             if (kept.get("sha256"), kept.get("format")) == (digest, of):
-                return Ingested(search=row.id, trials=len(store.trials(row.id)), malformed=malformed, was_there=True)
+                return Ingested(
+                    search=row.id,
+                    trials=len(store.trials(row.id)),
+                    malformed=malformed,
+                    was_there=True,
+                    repeated=_repeated(found),
+                )
         origin = {"format": of, "file": str(file.resolve()), "sha256": digest}
         search = store.import_search(
             f"imported-{_name(file)}",
@@ -111,7 +119,12 @@ def ingest(
                 for block in found
             ],
         )
-    return Ingested(search=search, trials=len(found), malformed=malformed, was_there=False)
+    return Ingested(search=search, trials=len(found), malformed=malformed, was_there=False, repeated=_repeated(found))
+
+
+def _repeated(found: list[Block]) -> int:
+    seeded = [json.dumps(block.config, sort_keys=True) for block in found if "seed" in block.config]
+    return len(seeded) - len(set(seeded))
 
 
 def _read(file: Path) -> bytes:
@@ -137,6 +150,14 @@ def _print(found: Ingested, file: Path, storage: str) -> None:
     else:
         said = f"Imported {found.trials} blocks of {file} as finished trials of {found.search}."
     console.print(Text(plain(said)), soft_wrap=True)
+    if found.repeated:
+        console.print(
+            Text(
+                f"{found.repeated} of the blocks repeat variant and seed of an earlier one: the interval over them is not "
+                "that between seeds."
+            ),
+            style="yellow",
+        )
     if found.malformed and not found.was_there:
         errors.print(f"{len(found.malformed)} blocks were left out:")
         for each in found.malformed[:SHOWN]:

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from results.cells import TEXT, cells, columns, last_of_best
 from results.frames import Frames
+from results.period import period
 from results.table import COMPLETE, Table, variants
 from results.text import missing, percent, plain, short
 
@@ -65,9 +66,7 @@ def _print_head(frames: Frames, name: str, console: Console, *, screening: bool)
     states = ", ".join(f"{count} {status}" for status, count in counts.most_common())
     console.print(Text(f"{name}: {plain(search['question'])}", style="bold"))
     label = "; screening" if screening else ""
-    ended = trials["ended"].max() if len(trials) else pd.NaT
-    until = f" to {ended:%Y-%m-%d %H:%M}" if search["status"] == "ended" and not missing(ended) else ""
-    begun = f"{search['status']}, {search['created']:%Y-%m-%d %H:%M}{until} UTC"
+    begun = f"{search['status']}, {period(search, trials)}"
     console.print(Text(f"{begun}; {len(trials)} trials: {states or 'none'}{label}"), soft_wrap=True)
     silent = _silent_seconds(search)
     if silent > SILENT_SECONDS:

@@ -162,7 +162,7 @@ def _notes(
     for name, values in settings.items():
         own = table[table["search"] == name] if len(table) else table
         confirms = values.get("confirms")
-        said = confirmed_notes(confirms, own, varying) if confirms and len(own) else []
+        said = confirmed_notes(confirms, own, table, varying) if confirms and len(own) else []
         said += tuning_notes(values, frames.trials[frames.trials["search_id"] == name], own, varying)
         of = f"{name}: " if len(settings) > 1 else ""
         first += [f"{of}{note}" for note in said]
@@ -238,6 +238,7 @@ def _row(group: pd.DataFrame, planned: int) -> dict[str, Any]:
     complete = len(ended) >= planned
     told = ended if complete else group if len(group) == 1 else group.iloc[:0]
     found = [float(value) for value in ended["best_test_acc"].dropna()]
+    known = int(bool(group[IMPORTED].iloc[0]))  # seconds that no imported trial says are unknown, not 0
     return {
         "search": group["search_id"].iloc[0],
         "variant": group["variant"].iloc[0],
@@ -263,8 +264,8 @@ def _row(group: pd.DataFrame, planned: int) -> dict[str, Any]:
         "macs_conditional": group["macs_conditional"].iloc[0],
         "latency_seconds": group["latency_seconds"].iloc[0],
         "epochs_run": int(group["epochs_run"].max()),
-        "gpu_seconds": float(group["gpu_seconds"].sum()),
-        "wall_seconds": float(group["wall_seconds"].sum()),
+        "gpu_seconds": float(group["gpu_seconds"].sum(min_count=known)),
+        "wall_seconds": float(group["wall_seconds"].sum(min_count=known)),
         "status": _status(Counter(group["status"]), planned),
     }
 

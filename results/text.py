@@ -25,8 +25,10 @@ def cell(value: object) -> Any:
 
 
 def missing(value: object) -> bool:
-    """Whether a cell of a frame holds nothing: none, NaN or pandas' NA."""
-    return value is None or (isinstance(value, float) and math.isnan(value)) or type(value).__name__ == "NAType"
+    """Whether a cell of a frame holds nothing: none, NaN, or pandas' NA and NaT."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return True
+    return type(value).__name__ in ("NAType", "NaTType")
 
 
 def short(value: object) -> str:

@@ -111,12 +111,14 @@ def notes_on_edits(row: SearchRow) -> list[str]:
     if row.settings.get("confirms"):
         return []
     notes, source = [], row.settings["source"]
-    base = dict(catalog.load(source).base)
-    if base != row.settings["base"]:
-        notes.append(
-            f"{source} has another base by now ({_differing(row.settings['base'], base)}); {row.id} goes on with what it "
-            "began with."
-        )
+    edited = catalog.load(source)
+    ranges = {key: list(bounds) for key, bounds in edited.ranges.items()}
+    for what, now in (("another base", dict(edited.base)), ("other ranges", ranges)):
+        before = row.settings[what.split()[1]]
+        if now != before:
+            notes.append(
+                f"{source} has {what} by now ({_differing(before, now)}); {row.id} goes on with what it began with."
+            )
     gone, new = _edited_grid(row)
     if gone:
         notes.append(f"{source} no longer has {_some(gone, row)}; {row.id} keeps what it has.")

@@ -110,7 +110,7 @@ def _show(
 ) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), title=title, title_justify="left")
     for name in ("setting", "stopped", "epochs", hours, "saved", "regret", "worst", "best kept"):
-        table.add_column(name, justify="left" if name == "setting" else "right")
+        table.add_column(name, justify="left" if name == "setting" else "right", overflow="fold")
     for each in outcomes:
         total = each.hours + each.hours_saved
         table.add_row(

@@ -50,12 +50,14 @@ decided.groupby(["rung", "decision"])["points_to_cutoff"].agg(["count", "median"
 figure_of(frames, search, "timeline")
 
 # %% [markdown]
-# ASHA does not wait: the first trial at a rung has nobody beside it and goes on, whatever it is worth. The cut-off that each
-# one met, in the order of the decisions, shows how the bar rose:
+# ASHA does not wait: the first trial at a rung has nobody beside it and goes on, whatever it is worth. Each kind of
+# feed-forward has a race of its own, unless rungs are pooled. The first cut-off of a race and its last show how far the bar
+# moved:
 
 # %%
-bar = own.assign(order=own.groupby("rung").cumcount() + 1).pivot(index="order", columns="rung", values="cutoff")
-bar.head(10)
+kinds = frames.trials_of(search).set_index("id")["ffn"]
+races = own.assign(kind=own["trial_id"].map(kinds)).groupby(["rung", "kind"])["cutoff"]
+races.agg(["first", "last", "count"])
 
 # %% [markdown]
 # ## How early can one tell?

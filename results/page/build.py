@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -20,6 +19,7 @@ from results.page import MARK, charts, charts_of_keys
 from results.page.answer import against_first, answer, claims_of, confirmations
 from results.page.origin import command, diff_of, failures, malformed, origin, settings_of
 from results.page.vega import Picture, family_of, libraries
+from results.period import period
 from results.table import Table, variants
 from results.text import missing, percent, short
 from results.tuned import is_tuning
@@ -73,7 +73,7 @@ def report(frames: Frames, search_id: str, storage: str) -> str:
         search=search,
         search_id=search_id,
         made=datetime.now(UTC),
-        span=_span(search, frames.trials_of(search_id)),
+        span=period(search, frames.trials_of(search_id)),
         answer=answer(frames, table, search_id),
         common=_shared(table),
         table=_rows(frames, table),
@@ -129,14 +129,6 @@ def _pictures(frames: Frames, table: Table, search_id: str, found: Comparison | 
 def _best(table: Table) -> str | None:
     """The trial that the page takes as its example: the first row's first one."""
     return str(table.rows["trials"].iloc[0][0]) if len(table.rows) and not table.rows["imported"].iloc[0] else None
-
-
-def _span(search: Mapping[str, Any], trials: pd.DataFrame) -> str:
-    began = search["created"]
-    ended = trials["ended"].max() if len(trials) and search["status"] == "ended" else pd.NaT
-    return (
-        f"{began:%Y-%m-%d %H:%M}" + ("" if missing(ended) or pd.isna(ended) else f" to {ended:%Y-%m-%d %H:%M}") + " UTC"
-    )
 
 
 def _shared(table: Table) -> str:

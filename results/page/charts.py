@@ -292,6 +292,8 @@ def rungs(frames: Frames, table: Table, search_id: str) -> Picture | None:
     if not len(decided) or decided["rung"].nunique() > 40:
         return None
     labels = labels_of(table)
+    pooled = bool(frames.search(search_id)["settings"].get("pooled_rungs"))
+    decided = decided.assign(race="all" if pooled else decided["trial_id"].map(trials.set_index("id")["ffn"]))
     counted: dict[int, int] = defaultdict(int)
     rows = []
     for each in decided.to_dict("records"):
@@ -302,14 +304,13 @@ def rungs(frames: Frames, table: Table, search_id: str) -> Picture | None:
             {
                 "rung": rung, "aside": ((counted[rung] * 0.618) % 1) - 0.5, "acc": 100 * each["value"],
                 "decision": "stopped" if each["decision"] == "stop" else "went on",
-                "trial": each["trial_id"], "keys": labels.get(each["trial_id"], ""),
+                "trial": each["trial_id"], "keys": labels.get(each["trial_id"], ""), "race": each["race"],
                 "said": f"{percent(each['value'])} %", "cut": "none yet" if missing(cut) else f"{percent(cut)} %",
             }
         )  # fmt: skip
-    cuts = decided[decided["cutoff"].notna()].groupby("rung")["cutoff"].last()
-    ticks = alt.Chart(
-        values([{"rung": int(rung), "aside": 0, "acc": 100 * cut} for rung, cut in zip(cuts.index, cuts, strict=True)])
-    )
+    cuts = decided[decided["cutoff"].notna()].groupby(["rung", "race"])["cutoff"].last()
+    last = cuts.rename("acc").mul(100).reset_index().astype({"rung": int}).assign(aside=0)
+    ticks = alt.Chart(values([{str(name): value for name, value in row.items()} for row in last.to_dict("records")]))
     x = alt.X("rung:O", title="rung (epoch)", axis=alt.Axis(labelAngle=0))
     aside = alt.XOffset("aside:Q", scale=alt.Scale(domain=[-0.8, 0.8]))
     y = accuracy("acc", "validation accuracy when judged (%)")
@@ -321,14 +322,21 @@ def rungs(frames: Frames, table: Table, search_id: str) -> Picture | None:
             x=x, xOffset=aside, y=y,
             color=alt.Color("decision:N", scale=alt.Scale(domain=words, range=[COLOURS[0], COLOURS[1]])),
             shape=alt.Shape("decision:N", scale=alt.Scale(domain=words, range=["circle", CROSS])),
-            tooltip=tooltip(trial="trial", keys="variant", said="value", cut="cut-off", decision="decision"),
+            tooltip=tooltip(
+                trial="trial", keys="variant", said="value", cut="cut-off", race="race", decision="decision"
+            ),
         )
     )  # fmt: skip
     bars = ticks.mark_tick(thickness=2, size=110, orient="horizontal", color=TEXT, opacity=0.6)
     chart = alt.layer(points, bars.encode(x=x, xOffset=aside, y=y))
+    among, met = "those", "the last cut-off there"
+    if not pooled and decided["race"].nunique() > 1:
+        names = ticks.mark_text(align="left", dx=58, color=TEXT).encode(x=x, xOffset=aside, y=y, text="race:N")
+        chart = alt.layer(chart, names)
+        among, met = "those of its kind", "the last cut-off of each kind"
     says = (
-        f"The scheduler {decided['scheduler'].iloc[0]} judged each trial by those that had come to the rung before it; "
-        "bars: the last cut-off there."
+        f"The scheduler {decided['scheduler'].iloc[0]} judged each trial by {among} that had come to the rung before it; "
+        f"bars: {met}."
     )
     return Picture(name="rungs", title="Decisions at the rungs", says=says, chart=chart)
 

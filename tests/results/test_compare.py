@@ -302,8 +302,15 @@ def test_without_the_labels_there_is_agreement_and_no_test(store, two):
 
 
 def test_labels_of_a_data_set_that_was_made_anew_are_not_used(two):
-    assert labels_of({"data_path": str(two), "data_checksum": "d" * 64}, "val") is None
-    assert list(labels_of({"data_path": str(two), "data_checksum": "c" * 64}, "val")) == list(LABELS)
+    assert labels_of({"data_path": str(two), "data_checksum": "d" * 64}, "two", "val") is None
+    assert list(labels_of({"data_path": str(two), "data_checksum": "c" * 64}, "two", "val")) == list(LABELS)
+
+
+def test_labels_of_a_trial_from_another_machine_are_looked_for_where_data_sets_are_kept(two, monkeypatch):
+    elsewhere = {"data_checksum": "c" * 64}
+    assert labels_of(elsewhere, two.stem, "val") is None
+    monkeypatch.setenv("ARBOR_DATA", str(two.parent))
+    assert list(labels_of(elsewhere, two.stem, "val")) == list(LABELS)
 
 
 def test_predictions_that_do_not_give_the_accuracy_of_the_row_are_refused(store, two):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -10,12 +11,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from results.blocks import read_blocks
 from results.comparison import compare
 from results.errors import InputError
 from results.frames import load
 from results.ingest import ingest
+from results.screen import print_search
 from results.store import Store
 from results.table import variants
 
@@ -245,6 +248,24 @@ def test_the_command_makes_the_default_store_and_names_what_it_left_out(tmp_path
     assert done.stdout.startswith("Imported 1 blocks of old.txt as finished trials of imported-old-1.")
     assert 'line 17: "seed" must be a number' in done.stderr
     assert (tmp_path / "runs" / "arbor.db").is_file()
+
+
+def test_blocks_that_repeat_a_seed_are_said_and_one_without_times_is_shown(tmp_path):
+    without = {"train_seconds": None, "timestamp": None}
+    (tmp_path / "old.txt").write_text(full(**without) + full(best_val_acc="86.5", **without))
+    assert "1 of the blocks repeat variant and seed of an earlier one" in command("old.txt", folder=tmp_path).stdout
+    frames = load(f"sqlite:///{tmp_path}/runs/arbor.db")
+    console = Console(record=True, width=120)
+    print_search(frames, "imported-old-1", console)
+    assert "2 trials: 2 finished" in console.export_text()
+    assert variants(frames, "imported-old-1").rows["wall_seconds"].isna().all(), "unknown is not 0"
+
+
+def test_when_imported_trials_ran_and_when_they_were_taken_in_is_said(tmp_path):
+    found, *_, frames = taken(tmp_path, full())
+    console = Console(record=True, width=160)
+    print_search(frames, found.search, console)
+    assert re.search(r"its trials until 2023-12-04 01:16, taken in on \d{4}-", console.export_text())
 
 
 @pytest.mark.parametrize(

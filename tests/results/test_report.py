@@ -94,6 +94,24 @@ def test_a_page_has_the_numbers_of_the_table_and_one_copy_of_the_libraries(tmp_p
     assert "Which is best?" in found.words
 
 
+def test_each_race_has_a_bar_of_its_own_in_the_picture_of_decisions(tmp_path):
+    with new_store(tmp_path) as store:
+        name = search(store, rungs=(1,))
+        for ffn in ("mlp", "fff"):
+            trial(store, name, [0.3, 0.5], ffn=ffn)
+            trial(store, name, [0.2], status="stopped", ffn=ffn, hidden=64)
+        spec = json.dumps(page(store, name).specs["rungs"])
+        pooled = search(store, rungs=(1,), pooled_rungs=True)
+        for ffn in ("mlp", "fff"):
+            trial(store, pooled, [0.3, 0.5], ffn=ffn)
+            trial(store, pooled, [0.2], status="stopped", ffn=ffn, hidden=64)
+        together = page(store, pooled).specs["rungs"]
+    bars = [row for row in re.findall(r"\{[^{}]*\}", spec) if '"aside": 0,' in row or row.endswith('"aside": 0}')]
+    assert {re.search(r'"race": "(\w+)"', row)[1] for row in bars} == {"fff", "mlp"}
+    assert '"race": "all"' in json.dumps(together)
+    assert '"race": "mlp"' not in json.dumps(together)
+
+
 def test_nothing_of_a_page_comes_from_outside(tmp_path):
     with new_store(tmp_path) as store:
         name = compared(store, (0.5, 0.6))

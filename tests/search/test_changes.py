@@ -181,6 +181,15 @@ def test_a_wider_space_is_refused_unless_told_though_all_trials_fit_it(store, di
     changing.resume()  # it is the space now
 
 
+def test_other_ranges_in_the_file_change_nothing_and_are_said(store, digits, tmp_path):
+    changing = Changing(store, tmp_path)
+    changing.path.write_text(
+        changing.path.read_text().replace("trials=6", 'trials=6, ranges={"ffn.mlp.hidden": (8, 32)}')
+    )
+    (note,) = changing.resume().notes
+    assert f"has other ranges by now (ffn.mlp.hidden: absent -> [8, 32]); {changing.id} goes on" in note
+
+
 def test_another_base_in_the_file_changes_nothing_and_is_said(store, digits, tmp_path):
     changing = Changing(store, tmp_path)
     assert changing.resume().notes == ()
