@@ -310,6 +310,7 @@ def rungs(frames: Frames, table: Table, search_id: str) -> Picture | None:
         )  # fmt: skip
     cuts = decided[decided["cutoff"].notna()].groupby(["rung", "race"])["cutoff"].last()
     last = cuts.rename("acc").mul(100).reset_index().astype({"rung": int}).assign(aside=0)
+    last["side"] = [0.45 if place % 2 else -0.45 for place in range(len(last))]
     ticks = alt.Chart(values([{str(name): value for name, value in row.items()} for row in last.to_dict("records")]))
     x = alt.X("rung:O", title="rung (epoch)", axis=alt.Axis(labelAngle=0))
     aside = alt.XOffset("aside:Q", scale=alt.Scale(domain=[-0.8, 0.8]))
@@ -331,7 +332,9 @@ def rungs(frames: Frames, table: Table, search_id: str) -> Picture | None:
     chart = alt.layer(points, bars.encode(x=x, xOffset=aside, y=y))
     among, met = "those", "the last cut-off there"
     if not pooled and decided["race"].nunique() > 1:
-        names = ticks.mark_text(align="left", dx=58, color=TEXT).encode(x=x, xOffset=aside, y=y, text="race:N")
+        # in turn to the left and to the right of the bars, which often lie close
+        side = alt.XOffset("side:Q", scale=alt.Scale(domain=[-0.8, 0.8]))
+        names = ticks.mark_text(color=TEXT, dy=-8).encode(x=x, xOffset=side, y=y, text="race:N")
         chart = alt.layer(chart, names)
         among, met = "those of its kind", "the last cut-off of each kind"
     says = (
