@@ -66,6 +66,14 @@ def _notes(session: Session, resources: Resources) -> Iterator[str]:
             f"Note: {scheduler} stops trials by accuracy alone, so it may stop a small variant that belongs to the front; "
             "--scheduler none stops nobody."
         )
+    if (
+        not resources.gpus_per_trial
+        and (wanted := resources.concurrency * resources.workers_per_trial) > resources.cpus
+    ):
+        yield (
+            f"Note: {wanted} processes at once share {resources.cpus} cores, each with memory of its own; --concurrency "
+            f"{max(1, resources.cpus // resources.workers_per_trial)} gives each a core."
+        )
     if (few := degenerate(scheduler, experiment.reduction, resources.concurrency)) is not None:
         yield few
 

@@ -230,15 +230,15 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of `90s`, `30m`, `1.5h` or a plain number of seconds.
+    """Seconds of `90s`, `30m` or `1.5h`; a plain number is refused, since batch systems mean minutes by it.
 
     Raises:
         InputError: another form, or nothing above 0.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
     if match is None or float(match[1]) == 0:
         raise InputError(f'"--time-budget" must be a time such as 90s, 30m or 2h, but got {text!r}.')
-    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
 
 
 if __name__ == "__main__":

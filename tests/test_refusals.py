@@ -218,6 +218,7 @@ CASES = [
     ("search.run", "--epochs -3", '"epochs" must be at least 1, but got -3'),
     ("search.run", "--grace -1", '"grace" must be at least 1, but got -1'),
     ("search.run", "--time-budget -5m", '"--time-budget" must be a time such as'),
+    ("search.run", "--time-budget 5", '"--time-budget" must be a time such as'),
     ("search.run", "--time-budget 0", '"--time-budget" must be a time such as'),
     ("search.run", "--gpu-hours 1", "--gpu-hours needs trials on a GPU"),
     ("search.run", "--gpu-hours -1", '"--gpu-hours" must be above 0, but got -1'),

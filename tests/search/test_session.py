@@ -15,9 +15,11 @@ import pytest
 from results.losses import lost_workers
 from results.rows import EpochRow
 from results.store import Store
+from search import announcement
 from search.ended import BEST, Ended
 from search.experiment import Experiment
 from search.ray_watch import resume_arguments
+from search.resources import plan_resources
 from search.session import RETRIES, Session
 from search.space import suggest_ffn
 from trainer.dataset import read_header
@@ -484,3 +486,13 @@ def test_a_search_goes_on_in_a_new_process_with_what_is_left_of_its_budgets(stor
     ]  # fmt: skip
     free = session_of(store, new_search(store, SEARCH), SEARCH, header, tmp_path)
     assert resume_arguments(free, ["--dashboard"])[2:] == ["--resume", "toy-2", "--storage", store.url, "--dashboard"]
+
+
+def test_more_processes_than_cores_are_noted(store, header, tmp_path):
+    session = session_of(store, new_search(store, SEARCH), SEARCH, header, tmp_path)
+    fits = plan_resources(concurrency=1, cpus_per_trial=None, gpus_per_trial=0, threads=1)
+    too_many = replace(fits, concurrency=fits.cpus + 1)
+    found = [[note for note in announcement._notes(session, each) if "processes at once share" in note]
+             for each in (fits, too_many)]  # fmt: skip
+    assert (len(found[0]), len(found[1])) == (0, 1)
+    assert f"--concurrency {fits.cpus} gives each a core" in found[1][0]
