@@ -8,6 +8,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import tempfile
 import time
 import uuid
@@ -173,6 +174,11 @@ class Campaign:
                     return search_id
                 if search_id is None and not self.outcome.kills:
                     raise InputError(f"The search cannot be started; its output is in {self._log}.")
+                if code != -signal.SIGKILL:  # whatever else dies, a driver goes on by itself
+                    last = self.outcome.kills[-1].target if self.outcome.kills else "nothing"
+                    self.outcome.faults.append(
+                        f"a driver of {search_id} gave up, exit code {code}; killed last: {last}"
+                    )
                 self._resume(search_id)
             now = (epochs, len(self.outcome.kills) + self.outcome.resumes)
             if now != steps:

@@ -54,6 +54,8 @@ class RayWatch(BackgroundThread):
         self._session, self._options = session, options
         self._epochs = _epochs(session)
         self._folder, self._stopping = folder, stopping
+        # of the driver that this process was before exec, its dead Ray may be left
+        self._others = {child.pid for child in psutil.Process().children()}
 
     def _run(self) -> None:
         driver = psutil.Process()
@@ -63,8 +65,7 @@ class RayWatch(BackgroundThread):
             if len(watched) < len(WATCHED) and time.monotonic() - began < START_SECONDS:
                 for process in driver.children():
                     with suppress(psutil.Error):
-                        # a dead one may be left of the driver that this process was before
-                        if (name := process.name()) in WATCHED and lives(process):
+                        if process.pid not in self._others and (name := process.name()) in WATCHED:
                             watched.setdefault(process.pid, (name, process))
             dead = [name for name, process in watched.values() if not lives(process)]
             if dead and not self._over.is_set():
