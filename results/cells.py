@@ -63,7 +63,7 @@ def cells(row: Mapping[Any, Any], table: Table, last_of_best: Mapping[int, int])
         "MACs": amount(row["macs"]),
         "latency ms": "" if missing(row["latency_seconds"]) else f"{1e3 * row['latency_seconds']:.3g}",
         "epochs": str(row["epochs_run"]) if row["epochs_run"] or not row["imported"] else "",
-        "GPU s": _seconds(row, row["gpu_seconds"] or row["wall_seconds"]),
+        "GPU s": _seconds(row, row["gpu_seconds"] if row["gpu_seconds"] > 0 else row["wall_seconds"]),
         "wall s": _seconds(row, row["wall_seconds"]),
         "status": "imported" if row["imported"] else plain(row["status"]),
     }
@@ -93,8 +93,15 @@ def _value(row: Mapping[Any, Any]) -> str:
 
 
 def _seconds(row: Mapping[Any, Any], seconds: float) -> str:
-    return f"{seconds:,.0f}" if seconds or not row["imported"] else ""
+    return "" if missing(seconds) or (row["imported"] and not seconds) else f"{seconds:,.0f}"
 
 
 def _with_interval(value: float, half: float) -> str:
     return percent(value) if missing(half) else f"{percent(value)} ± {percent(half)}"
+
+
+def trial_of(row: Mapping[Any, Any]) -> str:
+    """The number of the row's trial in its search, as in `.7`, with the number of further seeds."""
+    first, *others = row["trials"]
+    number = f".{first.rpartition('.')[2]}"
+    return f"{number} +{len(others)}" if others else number

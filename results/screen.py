@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from results.cells import TEXT, cells, columns, last_of_best
+from results.cells import TEXT, cells, columns, last_of_best, trial_of
 from results.frames import Frames
 from results.period import period
 from results.table import COMPLETE, Table, variants
@@ -105,7 +105,7 @@ def _rich(table: Table, width: int) -> RichTable:
             names.remove(name)
     last = last_of_best(table)
     rows = table.rows.to_dict("records")
-    texts = [{**cells(row, table, last), "trial": _trial(row)} for row in rows]
+    texts = [{**cells(row, table, last), "trial": trial_of(row)} for row in rows]
     names.insert(1, "trial")  # what other commands want to hear
     widths = _widths(names, texts, width, padding=1 if narrow else 2)
     for name in [each for each in names if each in widths]:
@@ -152,13 +152,6 @@ def _widths(names: Sequence[str], texts: Sequence[Mapping[str, str]], width: int
         words[name] += more
         left -= more
     return {name: words.get(name, whole[name]) for name in kept}
-
-
-def _trial(row: Mapping[Any, Any]) -> str:
-    """The number of the row's trial in its search, as in `.7`, with the number of further seeds."""
-    first, *others = row["trials"]
-    number = f".{first.rpartition('.')[2]}"
-    return f"{number} +{len(others)}" if others else number
 
 
 def print_searches(frames: Frames, searches: pd.DataFrame, console: Console) -> None:

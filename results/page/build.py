@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from results.cells import TEXT, cells, columns, last_of_best
+from results.cells import TEXT, cells, columns, last_of_best, trial_of
 from results.comparison import Comparison
 from results.frames import Frames
 from results.page import MARK, charts, charts_of_keys
@@ -27,6 +27,7 @@ from results.tuned import is_tuning
 FOLDER = Path(__file__).parent
 HELP = {
     "rank": "A span is the group that no test tells apart from the best.",
+    "trial": "Number of the first trial in its search, and how many seeds more.",
     "front": "Not beaten in accuracy or in cost without losing in the other.",
     "seeds": "Seeds that ran to their end, of those planned.",
     "searched %": "The one run of the search that picked the variant.",
@@ -141,11 +142,12 @@ def _rows(frames: Frames, table: Table) -> dict[str, Any]:
     if not len(table.rows):
         return {"columns": [], "rows": [], "kinds": [], "statuses": []}
     names = columns(table)
+    names.insert(1, "trial")  # by which the lower tables and other commands know it
     last = last_of_best(table)
     kinds = family_of(frames.trials_of(*table.searches))
     rows = []
     for row in table.rows.to_dict("records"):
-        shown = cells(row, table, last)
+        shown = {**cells(row, table, last), "trial": trial_of(row)}
         rows.append(
             {
                 "kind": kinds[row["trials"][0]],
@@ -171,10 +173,10 @@ def _value(row: Mapping[Any, Any], name: str) -> str | None:
     if name in AT_THE_END and not row["complete"]:
         return ""
     value = row.get(NUMBERS[name], math.nan)
+    if name == "GPU s" and not value > 0:
+        value = row["wall_seconds"]
     if missing(value):
         return ""
-    if name == "GPU s" and not value:
-        value = row["wall_seconds"]
     return repr(float(value))
 
 

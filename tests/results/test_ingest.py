@@ -257,7 +257,9 @@ def test_blocks_that_repeat_a_seed_are_said_and_one_without_times_is_shown(tmp_p
     frames = load(f"sqlite:///{tmp_path}/runs/arbor.db")
     console = Console(record=True, width=120)
     print_search(frames, "imported-old-1", console)
-    assert "2 trials: 2 finished" in console.export_text()
+    printed = console.export_text()
+    assert "2 trials: 2 finished" in printed
+    assert "nan" not in printed
     assert variants(frames, "imported-old-1").rows["wall_seconds"].isna().all(), "unknown is not 0"
 
 
