@@ -106,7 +106,6 @@ class RayWatch(BackgroundThread):
         session.on_note(f"Ray's process {name} died; starting Ray again and going on from the store.")
         sys.stdout.flush()
         sys.stderr.flush()
-        _bury_children()
         os.environ[COUNT] = str(before + 1)
         os.execv(sys.executable, [sys.executable, *resume])
 
@@ -119,13 +118,6 @@ def resume_arguments(session: Session, options: Sequence[str]) -> list[str]:
     if session.budget.gpu_hours_left < math.inf:
         arguments += ["--gpu-hours", f"{max(session.budget.gpu_hours_left, 1e-6):.6f}"]
     return [*arguments, *options]
-
-
-def _bury_children() -> None:
-    """Take note of children that have died, which would stay zombies of the next driver: nobody there knows them."""
-    with suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
 
 
 def _epochs(session: Session) -> int:
