@@ -8,13 +8,11 @@ def short() -> Experiment:
     return Experiment(
         base={**base, "ffn": "mlp", "ffn.mlp.hidden": 256, "epochs": 75},
         grid=[
-            {"batch_size": 1024, "lr": 6e-3, "epochs": 75},  # `fast` itself
             {"batch_size": 512, "lr": 4e-3, "epochs": 30},
+            {"batch_size": 512, "lr": 4e-3, "epochs": 35},
             {"batch_size": 512, "lr": 4e-3, "epochs": 40},
-            {"batch_size": 512, "lr": 6e-3, "epochs": 40},
-            {"batch_size": 512, "lr": 4e-3, "epochs": 50},
+            {"batch_size": 512, "lr": 6e-3, "epochs": 35},
             {"batch_size": 256, "lr": 3e-3, "epochs": 30},
-            {"batch_size": 256, "lr": 3e-3, "epochs": 40},
         ],
         seeds=(0, 1),
         concurrency=1,

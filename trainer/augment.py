@@ -10,7 +10,8 @@ the second, ...), whatever the batch size:
    crop_pad: `integers(-4, 4 + 1, (images, 2))`;
 3. the flips, where the augmentation has a flip and the data set allows one: `random(images) < probability`; alternating
    flips instead come from `default_rng(seed).random(images) < 0.5`, one for each image of the split, and turn over
-   with every epoch.
+   with every epoch;
+4. the middles of the holes, crop_pad_cutout: `integers(0, size, (images, 2))`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ PADDING = 4
 """Zeros (black, before normalisation) on each side of an image under crop_pad."""
 AREA = (0.25, 1.0)
 ASPECT = (0.9, 1.1)
+HOLE = 16
+"""Pixels of each side of the square that crop_pad_cutout takes out (arXiv 1708.04552, its best for CIFAR-10)."""
 ATTEMPTS = 10
 """Windows drawn for an image; the first that fits is taken, and the whole image where none fits."""
 
@@ -42,6 +45,8 @@ class Augmentation:
     """Probability of a horizontal flip where the data set allows flips."""
     alternate: bool = False
     """Each image is flipped in every other epoch, so that two epochs show both sides (arXiv 2404.00498)."""
+    hole: int = 0
+    """Pixels of each side of a square that is set to the mean; its middle is any pixel, so part of it may lie outside."""
     normalise: bool = True
     """By mean and deviation of the training split; else only a division by 255."""
 
@@ -50,6 +55,7 @@ AUGMENTATIONS = {
     "crop_resized": Augmentation(resize_window=True, flip=0.5),
     "crop_pad": Augmentation(pad_crop=True, flip=0.5),
     "crop_pad_alternate": Augmentation(pad_crop=True, flip=0.5, alternate=True),
+    "crop_pad_cutout": Augmentation(pad_crop=True, flip=0.5, alternate=True, hole=HOLE),
     "seed": Augmentation(resize_window=True, flip=0.3, normalise=False),
     "none": Augmentation(),
 }
@@ -65,6 +71,8 @@ class Draws:
     """(N, 4) int32: top, left, bottom, right of the window in pixels, the ends excluded; beyond the image is black."""
     flips: np.ndarray | None
     """(N,) int32, 1 = mirrored."""
+    holes: np.ndarray | None = None
+    """(N, 2) int32: top and left of the hole in the image as it is shown, but for its mirroring; may be below 0."""
 
 
 def augmentation(name: str) -> Augmentation:
@@ -92,7 +100,10 @@ def draw(name: str, seed: int, epoch: int, *, images: int, header: Header) -> Dr
         else:
             drawn = rng.random(images) < kind.flip
         flips = drawn.astype(np.int32)
-    return Draws(order=order, windows=windows, flips=flips)
+    holes = None
+    if kind.hole:
+        holes = rng.integers(0, header.image_size, (images, 2), dtype=np.int32) - np.int32(kind.hole // 2)
+    return Draws(order=order, windows=windows, flips=flips, holes=holes)
 
 
 def normalisation(name: str, header: Header) -> tuple[list[float], list[float]]:

@@ -43,8 +43,9 @@ class Order(NamedTuple):
 
     places: Tensor
     """(B,) int64 in the split, on the device."""
-    windows: np.ndarray | None
-    flips: np.ndarray | None
+    windows: np.ndarray | None = None
+    flips: np.ndarray | None = None
+    holes: np.ndarray | None = None
 
 
 class _Lane:
@@ -188,6 +189,8 @@ class Stream:
             arguments |= {"start": np.ascontiguousarray(window[:, :2]), "end": np.ascontiguousarray(window[:, 2:])}
         if self._flips and order.flips is not None:
             arguments["flips"] = order.flips
+        if order.holes is not None:
+            arguments["holes"] = order.holes.astype(np.float32)
         return arguments
 
 
@@ -198,7 +201,7 @@ def _in_words(images: Tensor) -> Tensor:
 
 
 def _graph(kind: Augmentation, constants: tuple[list[float], list[float]], size: int, flips: bool, on_gpu: bool) -> Any:
-    """(H, W, C) uint8 to (C, S, S) float32: window, resize, flip, normalise."""
+    """(H, W, C) uint8 to (C, S, S) float32: window, resize, hole, flip, normalise."""
     images = fn.external_source(
         name="images",
         device="gpu" if on_gpu else "cpu",
@@ -220,6 +223,14 @@ def _graph(kind: Augmentation, constants: tuple[list[float], list[float]], size:
             interp_type=types.INTERP_LINEAR,
             dtype=types.FLOAT,
         )
-    mirror = fn.external_source(name="flips", dtype=types.INT32, ndim=0) if flips else 0
     mean, std = constants
+    if kind.hole:
+        images = fn.erase(
+            images,
+            anchor=fn.external_source(name="holes", dtype=types.FLOAT, ndim=1),
+            shape=[kind.hole, kind.hole],
+            axis_names="HW",
+            fill_value=[round(value) for value in mean],
+        )
+    mirror = fn.external_source(name="flips", dtype=types.INT32, ndim=0) if flips else 0
     return fn.crop_mirror_normalize(images, mirror=mirror, mean=mean, std=std, dtype=types.FLOAT, output_layout="CHW")

@@ -1,8 +1,8 @@
 """The input of training and evaluation, by NVIDIA DALI; the same code on CPU and GPU.
 
 The split's uint8 array lies in the memory of the device. For each batch its rows are gathered there and handed to
-DALI, with the windows and flips that numpy drew (trainer/augment.py); DALI cuts, resizes, flips and normalises, some
-batches ahead of their use (trainer/dali_stream.py).
+DALI, with the windows, flips and holes that numpy drew (trainer/augment.py); DALI cuts, resizes, flips, erases and normalises,
+some batches ahead of their use (trainer/dali_stream.py).
 """
 
 from __future__ import annotations
@@ -99,9 +99,8 @@ class TrainLoader:
             places = self._stream.to_device(draws.order)
             for start in range(0, self._steps * batch_size, batch_size):
                 part = slice(start + share.start, start + share.stop)
-                windows = None if draws.windows is None else draws.windows[part]
-                flips = None if draws.flips is None else draws.flips[part]
-                yield Order(places[part], windows, flips)
+                drawn = (None if each is None else each[part] for each in (draws.windows, draws.flips, draws.holes))
+                yield Order(places[part], *drawn)
             epoch += 1
 
 
@@ -172,4 +171,4 @@ class EvalLoader:
         index = self._stream.to_device(np.arange(share.start, share.stop))
         while True:
             for start in range(0, len(index), batch_size):
-                yield Order(index[start : start + batch_size], None, None)
+                yield Order(index[start : start + batch_size])

@@ -1,6 +1,6 @@
 """The draws of an epoch: functions of (seed, epoch), in the documented order, within the documented bounds."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from results.errors import InputError
-from trainer.augment import ATTEMPTS, AUGMENTATIONS, Draws, draw, normalisation
+from trainer.augment import ATTEMPTS, AUGMENTATIONS, HOLE, Draws, draw, normalisation
 
 
 def equal(one: Draws, other: Draws) -> bool:
-    pairs = ((one.order, other.order), (one.windows, other.windows), (one.flips, other.flips))
+    pairs = [(getattr(one, field.name), getattr(other, field.name)) for field in fields(Draws)]
     return all(np.array_equal(a, b) if a is not None and b is not None else a is b for a, b in pairs)
 
 
@@ -79,7 +79,18 @@ def test_digits_are_never_flipped(digits, name):
 
 def test_none_draws_the_order_alone(header):
     draws = draw("none", 0, 1, images=10, header=header)
-    assert (draws.windows, draws.flips) == (None, None)
+    assert (draws.windows, draws.flips, draws.holes) == (None, None, None)
+
+
+def test_the_middle_of_a_hole_is_any_pixel_alike(header):
+    draws = draw("crop_pad_cutout", 0, 1, images=64_000, header=header)
+    assert draws.holes is not None
+    for axis in (0, 1):
+        middles, counts = np.unique(draws.holes[:, axis] + HOLE // 2, return_counts=True)
+        assert middles.tolist() == list(range(32))
+        assert (np.abs(counts / 2_000 - 1) < 0.15).all()
+    without = draw("crop_pad_alternate", 0, 1, images=64_000, header=header)
+    assert equal(without, replace(draws, holes=None))
 
 
 def test_the_order_of_the_draws_is_the_documented_one(header):
@@ -123,7 +134,7 @@ def test_normalisation_is_that_of_the_data_but_for_seed(digits):
 def test_an_unknown_augmentation_is_refused_with_the_known_ones(digits):
     with pytest.raises(
         InputError,
-        match="\"augment\" must be one of crop_resized, crop_pad, crop_pad_alternate, seed, none, but got 'crop'",
+        match="\"augment\" must be one of crop_resized, crop_pad, crop_pad_alternate, crop_pad_cutout, seed, none, but got 'crop'",
     ):
         draw("crop", 0, 1, images=10, header=digits)
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from results.errors import InputError
-from trainer.augment import AUGMENTATIONS, Draws, draw, normalisation
+from trainer.augment import AUGMENTATIONS, HOLE, Draws, draw, normalisation
 from trainer.dataset import Dataset
 from trainer.input_pipeline import Batch, EvalLoader, TrainLoader
 
@@ -63,9 +63,12 @@ def naive(data: Dataset, draws: Draws, augment: str, place: int) -> np.ndarray:
             box = (left, top, right, bottom)
             resized = [channel.resize((32, 32), Image.Resampling.BILINEAR, box=box) for channel in channels]
             image = np.stack([np.asarray(channel, np.float64) for channel in resized], axis=-1)
+    mean, std = normalisation(augment, data)
+    if draws.holes is not None:
+        top, left = draws.holes[place]
+        image[max(top, 0) : top + HOLE, max(left, 0) : left + HOLE] = np.round(mean)
     if draws.flips is not None and draws.flips[place]:
         image = image[:, ::-1]
-    mean, std = normalisation(augment, data)
     return ((image - mean) / std).transpose(2, 0, 1)
 
 
