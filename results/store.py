@@ -19,7 +19,8 @@ from sqlalchemy.exc import IntegrityError
 from results import schema
 from results.cli import DEFAULT_STORAGE
 from results.errors import InputError
-from results.ids import unknown, variant_hash
+from results.ids import runs_folder, unknown, variant_hash
+from results.moved import with_folder_here
 from results.opening import open_engine, shown
 from results.patience import patient, patiently, to_stderr
 from results.rows import UNKNOWN_SEED, DecisionRow, EpochRow, RequestRow, SearchRow, TrialRow
@@ -39,6 +40,7 @@ class Store:
 
     def __init__(self, engine: Engine, url: str) -> None:
         self._engine, self.url = engine, url
+        self._runs = runs_folder(url)
         self.place = shown(engine.url)
         self.say: Callable[[str], None] = to_stderr
         """Gets a sentence when a method begins to wait for the database, and when it is back."""
@@ -270,7 +272,7 @@ class Store:
                     raise InputError(_is_a_search(connection, trial_id))
                 known = connection.scalars(sa.select(schema.trials.c.id).order_by(schema.trials.c.created)).all()
                 raise InputError(unknown("trial", trial_id, known))
-        return TrialRow(**aware(row._mapping))
+        return self._trial_row(row._mapping)
 
     @patient
     def trials(self, search_id: str) -> list[TrialRow]:
@@ -279,7 +281,11 @@ class Store:
             rows = connection.execute(
                 sa.select(schema.trials).where(schema.trials.c.search_id == search_id).order_by(schema.trials.c.number)
             ).all()
-        return [TrialRow(**aware(row._mapping)) for row in rows]
+        return [self._trial_row(row._mapping) for row in rows]
+
+    def _trial_row(self, mapping: Any) -> TrialRow:
+        row = aware(mapping)
+        return TrialRow(**{**row, "provenance": with_folder_here(row["provenance"], self._runs)})
 
     @patient
     def update_trial(self, trial_id: str, **columns: Any) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -88,6 +89,23 @@ def test_a_trial_is_trained_evaluated_and_replayed_by_three_commands(trained):
     assert "Verdict: identical" in printed
     assert f"{row.val_loss:.8f} / {row.val_loss:.8f} =" in printed
     assert place.row() == row  # neither wrote anything
+
+
+def test_a_store_that_was_moved_with_its_folders_is_evaluated_where_it_is(trained, tmp_path):
+    before, hidden = trained.row(), trained.folder.with_name("hidden")
+    elsewhere = Place(tmp_path / "elsewhere")
+    shutil.copytree(trained.folder, elsewhere.folder, dirs_exist_ok=True)
+    trained.folder.rename(hidden)
+    try:
+        folder = Path(elsewhere.row().provenance["folder"])
+        assert folder.is_relative_to(elsewhere.folder)
+        assert folder.name == Path(before.provenance["folder"]).name
+        answer = json.loads(elsewhere.run("trainer.evaluate", "single-1.1", "--json").splitlines()[-1])
+        assert answer["accuracy"] == before.val_acc
+    finally:
+        hidden.rename(trained.folder)
+    assert trained.row() == before  # as long as a recorded folder is there, it is the trial's
+    assert elsewhere.row().provenance["folder"] == before.provenance["folder"]
 
 
 @pytest.mark.slow
