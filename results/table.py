@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +62,8 @@ class Table:
     common: dict[str, Any]
     """Keys that all variants share."""
     by_kind: dict[str, Any]
-    """Of the varying keys, those of a feed-forward kind that all its variants share, where it has several."""
+    """Of the varying keys, those of a feed-forward kind that all its variants share, where it has several; of a kind with
+    one variant those that no grid names, for defaults tell nothing apart."""
     notes: list[str]
     """Plain sentences about what the numbers can and cannot show."""
     hidden: int
@@ -124,7 +125,8 @@ def variants(frames: Frames, search: str | Sequence[str], *, everything: bool = 
         halted = table.index[table["status"] == "stopped"]
         hidden = max(0, len(halted) - STOPPED_SHOWN)
         table = table.drop(index=halted[STOPPED_SHOWN:])
-    by_kind = {key: value for key in varying if (value := _shared_by_kind(trials, key)) is not None}
+    named = _named_in_grids(settings)
+    by_kind = {key: value for key in varying if (value := _shared_by_kind(trials, key, named)) is not None}
     return Table(
         rows=table,
         varying=varying,
@@ -219,10 +221,20 @@ def _varies(column: pd.Series) -> bool:
     return column.map(lambda value: "" if missing(value) else repr(value)).nunique() > 1
 
 
-def _shared_by_kind(trials: pd.DataFrame, key: str) -> Any:
-    """The one value of a kind's key in several variants of that kind; None where there is no such."""
+def _named_in_grids(settings: Mapping[str, Mapping[str, Any]]) -> set[str] | None:
+    """The keys that the variants of comparisons name; none where one of the searches is no comparison."""
+    grids = [values.get("grid") for values in settings.values()]
+    if any(grid is None for grid in grids):
+        return None
+    return {key for grid in grids for variant in grid or () for key in variant}
+
+
+def _shared_by_kind(trials: pd.DataFrame, key: str, named: set[str] | None) -> Any:
+    """The one value of a kind's key in its variants; None where there is no such, or where it tells the only one apart."""
     own = trials[~trials[key].map(missing)]
-    if not key.startswith("ffn.") or own["variant"].nunique() < 2 or _varies(own[key]):
+    if not key.startswith("ffn.") or _varies(own[key]):
+        return None
+    if own["variant"].nunique() < 2 and (named is None or key in named):
         return None
     return own[key].iloc[0]
 

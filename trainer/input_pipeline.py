@@ -1,8 +1,8 @@
 """The input of training and evaluation, by NVIDIA DALI; the same code on CPU and GPU.
 
 The split's uint8 array lies in the memory of the device. For each batch its rows are gathered there and handed to
-DALI, with the windows, flips and holes that numpy drew (trainer/augment.py); DALI cuts, resizes, flips, erases and normalises,
-some batches ahead of their use (trainer/dali_stream.py).
+DALI, with the windows, flips and holes that numpy drew (trainer/augment.py); DALI cuts, resizes, erases, flips and
+normalises, some batches ahead of their use (trainer/dali_stream.py).
 """
 
 from __future__ import annotations

@@ -17,11 +17,13 @@ from results.remarks import Spread
 from results.statistics import difference
 from results.table import Table, spread_of, variants
 from results.text import keys_text, percent, plain
-from results.verdict import NOT_RESOLVED
+from results.verdict import DIFFERENT, EQUIVALENT, NOT_RESOLVED
 
 MOST_COMPARED = 40
 """Variants beyond which the report compares none with the first: every pair costs a look at predictions."""
 NAMED = 3
+MOST_NAMED = 6
+"""Variants with each of which the answer compares the first that was named."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,8 +35,8 @@ class Answer:
     sentences: list[str]
 
 
-def answer(frames: Frames, table: Table, search_id: str) -> Answer:
-    """The answer of one search."""
+def answer(frames: Frames, table: Table, search_id: str, found: Comparison | None = None) -> Answer:
+    """The answer of one search; `found` is what `against_first` gives."""
     search = frames.search(search_id)
     settings = search["settings"]
     rows = table.rows
@@ -59,7 +61,8 @@ def answer(frames: Frames, table: Table, search_id: str) -> Answer:
         sentences = [*_winner(table), *sentences]
         return Answer(standing="confirmation with fresh seeds", sentences=[*sentences, *running])
     if table.is_comparison:
-        return Answer(standing=_standing(table, ranked), sentences=[*sentences, *running])
+        first = [] if several else _of_first(table, ranked, found)
+        return Answer(standing=_standing(table, ranked), sentences=[*sentences, *first, *running])
     confirmed = [name for name in confirmations(frames, search_id) if len(_notes_of(frames, name))]
     for name in confirmed:
         sentences += [f"Trained again in {name}: {note}" for note in _notes_of(frames, name)]
@@ -93,6 +96,31 @@ def claims_of(found: Comparison) -> list[str]:
         f"can be claimed: {names}."
     )
     return [*(pair.claim for pair, still in zip(found.pairs, is_open, strict=True) if not still), rest]
+
+
+def _of_first(table: Table, ranked: pd.DataFrame, found: Comparison | None) -> list[str]:
+    """How the variant that was named first stands to the others, where it is not itself the best: often the question."""
+    if found is None or not 1 < len(found.pairs) <= MOST_NAMED or not found.spread.freedom:
+        return []
+    first = found.pairs[0].a
+    if str(ranked.iloc[0]["variant"]) == first.variant:
+        return []
+    words = []
+    for pair in found.pairs:
+        if pair.verdict is None:
+            return []
+        each = pair.verdict.difference
+        low, high = 100 * each.low, 100 * each.high
+        if pair.verdict.word == DIFFERENT:
+            way, by = ("above", each.value) if each.value > 0 else ("below", -each.value)
+            bounds = f"{min(abs(low), abs(high)):.2f} to {max(abs(low), abs(high)):.2f}"
+            words.append(f"{100 * by:.2f} points {way} “{pair.b.label}” ({bounds})")
+        elif pair.verdict.word == EQUIVALENT:
+            words.append(f"equivalent to “{pair.b.label}” within {100 * found.margin:g} points")
+        else:
+            words.append(f"not resolved against “{pair.b.label}” ({low:+.2f} to {high:+.2f})")
+    listed = f"{'; '.join(words[:-1])}; and {words[-1]}"
+    return [f"The first that was named, “{first.label}”, is {listed} (95 % intervals; verdicts by Holm's correction)."]
 
 
 def confirmations(frames: Frames, search_id: str) -> list[str]:

@@ -65,6 +65,7 @@ def report(frames: Frames, search_id: str, storage: str) -> str:
     pictures = _pictures(frames, table, search_id, found)
     trials = _trials(frames, table, search_id, storage)
     best = _best(table)
+    told = answer(frames, table, search_id, found)
     environment = Environment(
         loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         finalize=_without_controls,
@@ -75,10 +76,10 @@ def report(frames: Frames, search_id: str, storage: str) -> str:
         search_id=search_id,
         made=datetime.now(UTC),
         span=period(search, frames.trials_of(search_id)),
-        answer=answer(frames, table, search_id),
+        answer=told,
         common=_shared(table),
         table=_rows(frames, table),
-        notes=[*table.protocols, *table.notes],
+        notes=[note for note in (*table.protocols, *table.notes) if note not in told.sentences],
         claims=[] if found is None else claims_of(found),
         pictures=pictures,
         specs={picture.name: picture.spec for picture in pictures},
@@ -132,9 +133,22 @@ def _best(table: Table) -> str | None:
     return str(table.rows["trials"].iloc[0][0]) if len(table.rows) and not table.rows["imported"].iloc[0] else None
 
 
-def _shared(table: Table) -> str:
-    told = [f"{key}={short(value)}" for key, value in {**table.common, **table.by_kind}.items() if not missing(value)]
-    return ", ".join(told)
+def _shared(table: Table) -> dict[str, str]:
+    """What all rows have in common, then those of each kind."""
+    lines = {"All rows": {key: value for key, value in table.common.items() if not _of_kind(key)}}
+    for key, value in {**table.common, **table.by_kind}.items():
+        if kind := _of_kind(key):
+            lines.setdefault(f"All {kind} rows", {})[key.rpartition(".")[2]] = value
+    told = {
+        name: ", ".join(f"{key}={short(value)}" for key, value in values.items() if not missing(value))
+        for name, values in lines.items()
+    }
+    return {name: line for name, line in told.items() if line}
+
+
+def _of_kind(key: str) -> str:
+    """The feed-forward kind whose key it is; empty where it is none's."""
+    return key.split(".")[1] if key.startswith("ffn.") else ""
 
 
 def _rows(frames: Frames, table: Table) -> dict[str, Any]:

@@ -222,7 +222,12 @@ def differences(found: Comparison) -> Picture | None:
     y = alt.Y(
         "name:N", title=None, sort=[str(row["name"]) for row in rows], axis=alt.Axis(labelLimit=190, labelOverlap=False)
     )
-    x = alt.X("low:Q", title="points of validation accuracy, against the first", scale=alt.Scale(zero=True))
+    x = alt.X(
+        "low:Q",
+        title="points of validation accuracy, against the first",
+        scale=alt.Scale(zero=True),
+        axis=alt.Axis(tickCount=12),
+    )
     base = alt.Chart(values(rows))
     chart = alt.layer(
         alt.Chart(values([{"zero": 0}])).mark_rule(opacity=0.6).encode(x=alt.X("zero:Q")),
@@ -277,7 +282,7 @@ def searched_and_confirmed(table: Table) -> Picture | None:
     scale = alt.Scale(zero=False, nice=True)
     chart = alt.layer(
         alt.Chart(values(rows)).mark_rule(strokeWidth=2, color=COLOURS[0], opacity=0.7).encode(
-            x=alt.X("low:Q", title="validation accuracy (%)", scale=scale), x2="high:Q", y=y
+            x=alt.X("low:Q", title="validation accuracy (%)", scale=scale, axis=alt.Axis(tickCount=10)), x2="high:Q", y=y
         ),
         alt.Chart(values(marks)).mark_point(size=80, strokeWidth=1.8, filled=True).encode(
             x=alt.X("acc:Q", scale=scale), y=y,

@@ -152,6 +152,17 @@ def test_a_comparison_claims_what_its_test_shows_and_no_more(tmp_path):
     assert "Not resolved: one seed a variant shows no spread" in single
 
 
+def test_the_answer_says_how_the_variant_that_was_named_first_stands_to_each_other_one(tmp_path):
+    with new_store(tmp_path) as store:
+        words = page(store, compared(store, [0.70, 0.60, 0.701, 0.75], seeds=4)).words
+        best = page(store, compared(store, [0.75, 0.60], seeds=4)).words
+    said = words[words.index("The first that was named") : words.index("verdicts by Holm's correction")]
+    assert "“hidden=8”, is 10.00 points above “hidden=16” (" in said
+    assert "; not resolved against “hidden=24” (-" in said
+    assert "; and 5.00 points below “hidden=32” (" in said
+    assert "The first that was named" not in best  # its own sentence says it all
+
+
 def test_a_confirmation_stands_beside_its_search(tmp_path):
     with new_store(tmp_path) as store:
         found = search(store)

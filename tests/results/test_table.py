@@ -12,6 +12,7 @@ from results.errors import InputError
 from results.frames import load
 from results.selection import of_kinds, searches_with
 from results.table import variants
+from results.text import keys_text
 
 sys.path.insert(0, str(Path(__file__).parent))
 from recorded import new_store, search, trial
@@ -56,6 +57,21 @@ def test_what_all_variants_of_a_kind_share_is_said_once_and_not_in_every_row(sto
     texts = [cells(row, table, last_of_best(table))["variant keys"] for row in table.rows.to_dict("records")]
     assert texts == ["fff hidden=4 depth=3", "mlp hidden=8", "mlp hidden=16"]
     assert list(table.rows["ffn.mlp.activation"].dropna()) == ["gelu", "gelu"], "exports keep the column"
+
+
+def test_of_a_kind_with_one_variant_a_comparison_tells_the_keys_that_its_grid_names(store):
+    grid = [{"ffn": "fff", "ffn.fff.depth": 5}, {"ffn": "mlp", "ffn.mlp.hidden": 8}]
+    name = search(store, seeds=(0,), scheduler="none")
+    values = store.search(name).settings
+    store.update_search(name, settings={**values, "grid": grid})
+    tree = {"ffn.fff.hidden": None, "ffn.fff.depth": 5, "ffn.fff.dense_rows": 0}
+    trial(store, name, [0.5], ffn="fff", **tree)
+    trial(store, name, [0.6], hidden=8)
+    table = variants(load(store.url), name)
+    assert table.by_kind == {"ffn.fff.dense_rows": 0}
+    assert keys_text(table.rows.iloc[1].to_dict(), table.telling) == "fff depth=5"
+    store.update_search(name, settings={**values, "grid": None})
+    assert variants(load(store.url), name).by_kind == {}  # what a search drew tells its variants apart
 
 
 def test_a_variant_has_a_rank_only_where_all_of_its_planned_seeds_ran_to_the_end(store):

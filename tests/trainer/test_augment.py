@@ -134,7 +134,7 @@ def test_normalisation_is_that_of_the_data_but_for_seed(digits):
 def test_an_unknown_augmentation_is_refused_with_the_known_ones(digits):
     with pytest.raises(
         InputError,
-        match="\"augment\" must be one of crop_resized, crop_pad, crop_pad_alternate, crop_pad_cutout, seed, none, but got 'crop'",
+        match='"augment" must be one of crop_resized, crop_pad, crop_pad_alternate, crop_pad_cutout, seed, none, but got',
     ):
         draw("crop", 0, 1, images=10, header=digits)
 
