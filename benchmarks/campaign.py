@@ -81,12 +81,12 @@ STEPS = {
     "minute": Step(
         what="the best recipe in 60 s of training",
         seconds=300,
-        commands=("search.run fast --epochs 155 --seeds 3 --no-dashboard",),
+        commands=("search.run minute --no-dashboard",),
     ),
     "five-minutes": Step(
-        what="the best recipe in 300 s of training, one seed",
-        seconds=500,
-        commands=("search.run fast --epochs 780 --seeds 1 --no-dashboard",),
+        what="what keeps 300 s of training from overfitting, one seed each",
+        seconds=1100,
+        commands=("search.run five_minutes --no-dashboard",),
     ),
     "budget": Step(
         what="a search that its GPU-hours end",

@@ -3,16 +3,14 @@ from search.experiment import Experiment
 
 
 def short() -> Experiment:
-    """How few epochs does vit_tiny need on CIFAR-10 for what `fast` reaches in 75, at smaller batches?"""
-    base = {key: value for key, value in fast().base.items() if key not in ("batch_size", "lr", "epochs")}
+    """How few epochs does vit_tiny need on CIFAR-10 for what `fast` reaches in 75, at half its batch and with cutout?"""
+    base = {key: value for key, value in fast().base.items() if key not in ("batch_size", "lr", "augment")}
     return Experiment(
-        base={**base, "ffn": "mlp", "ffn.mlp.hidden": 256, "epochs": 75},
+        base={**base, "batch_size": 512, "lr": 4e-3, "ffn": "mlp", "ffn.mlp.hidden": 256},
         grid=[
-            {"batch_size": 512, "lr": 4e-3, "epochs": 30},
-            {"batch_size": 512, "lr": 4e-3, "epochs": 35},
-            {"batch_size": 512, "lr": 4e-3, "epochs": 40},
-            {"batch_size": 512, "lr": 6e-3, "epochs": 35},
-            {"batch_size": 256, "lr": 3e-3, "epochs": 30},
+            {"augment": augment, "epochs": epochs}
+            for augment, horizons in (("crop_pad_cutout", (25, 30, 35, 40)), ("crop_pad_alternate", (25, 30)))
+            for epochs in horizons
         ],
         seeds=(0, 1),
         concurrency=1,

@@ -5,13 +5,13 @@ would have seen. From `default_rng([seed, epoch])`, in this order, for each plac
 the second, ...), whatever the batch size:
 
 1. the order: `permutation(images)`;
-2. the windows, crop_resized and seed: `uniform(0.25, 1)` for the areas, then `uniform(log 0.9, log 1.1)` for the logs
-   of the aspects, both (images, 10), then `random((images, 2))` for the places;
-   crop_pad: `integers(-4, 4 + 1, (images, 2))`;
+2. the windows, crop_resized, crop_resized_cutout and seed: `uniform(0.25, 1)` for the areas, then
+   `uniform(log 0.9, log 1.1)` for the logs of the aspects, both (images, 10), then `random((images, 2))` for the places;
+   the crop_pads: `integers(-4, 4 + 1, (images, 2))`;
 3. the flips, where the augmentation has a flip and the data set allows one: `random(images) < probability`; alternating
    flips instead come from `default_rng(seed).random(images) < 0.5`, one for each image of the split, and turn over
    with every epoch;
-4. the middles of the holes, crop_pad_cutout: `integers(0, size, (images, 2))`.
+4. the middles of the holes, crop_pad_cutout and crop_resized_cutout: `integers(0, size, (images, 2))`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PADDING = 4
 AREA = (0.25, 1.0)
 ASPECT = (0.9, 1.1)
 HOLE = 16
-"""Pixels of each side of the square that crop_pad_cutout takes out (arXiv 1708.04552, its best for CIFAR-10)."""
+"""Pixels of each side of the square that is taken out (arXiv 1708.04552, its best for CIFAR-10)."""
 ATTEMPTS = 10
 """Windows drawn for an image; the first that fits is taken, and the whole image where none fits."""
 
@@ -56,6 +56,7 @@ AUGMENTATIONS = {
     "crop_pad": Augmentation(pad_crop=True, flip=0.5),
     "crop_pad_alternate": Augmentation(pad_crop=True, flip=0.5, alternate=True),
     "crop_pad_cutout": Augmentation(pad_crop=True, flip=0.5, alternate=True, hole=HOLE),
+    "crop_resized_cutout": Augmentation(resize_window=True, flip=0.5, alternate=True, hole=HOLE),
     "seed": Augmentation(resize_window=True, flip=0.3, normalise=False),
     "none": Augmentation(),
 }

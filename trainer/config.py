@@ -53,9 +53,9 @@ class TrialConfig:
     clip_norm: float = 1.0
     """Largest global gradient norm; 0 clips nothing."""
     label_smoothing: float = 0.0
-    augment: Literal["crop_resized", "crop_pad", "crop_pad_alternate", "crop_pad_cutout", "seed", "none"] = (
-        "crop_resized"
-    )
+    augment: Literal[
+        "crop_resized", "crop_pad", "crop_pad_alternate", "crop_pad_cutout", "crop_resized_cutout", "seed", "none"
+    ] = "crop_resized"
     patience: int | None = None
     """Epochs without a lower validation loss after which the trial ends as `plateau`; none = never."""
     zero_stage: int = 0

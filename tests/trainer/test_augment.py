@@ -35,7 +35,7 @@ def test_an_epoch_shows_every_image_once(digits, seed, epoch, images):
     assert sorted(draw("none", seed, epoch, images=images, header=digits).order) == list(range(images))
 
 
-@pytest.mark.parametrize("name", ["crop_resized", "seed"])
+@pytest.mark.parametrize("name", ["crop_resized", "crop_resized_cutout", "seed"])
 def test_windows_lie_inside_and_have_the_areas_and_aspects_of_the_recipe(header, name):
     windows = draw(name, 0, 1, images=20_000, header=header).windows
     assert windows is not None
@@ -134,7 +134,7 @@ def test_normalisation_is_that_of_the_data_but_for_seed(digits):
 def test_an_unknown_augmentation_is_refused_with_the_known_ones(digits):
     with pytest.raises(
         InputError,
-        match='"augment" must be one of crop_resized, crop_pad, crop_pad_alternate, crop_pad_cutout, seed, none, but got',
+        match='"augment" must be one of crop_resized, crop_pad, crop_pad_alternate, crop_pad_cutout, crop_resized_cutout, ',
     ):
         draw("crop", 0, 1, images=10, header=digits)
 
