@@ -18,6 +18,7 @@ from results.protocol import differing, in_words, with_protocol
 from results.remarks import SCREENING_SEEDS, Spread
 from results.statistics import difference
 from results.table import COMPLETE, measured, once
+from results.text import counted
 from results.verdict import Verdict, judge
 
 
@@ -111,7 +112,7 @@ def compare(
     if spread.freedom:
         result.notes.append(
             f"The standard deviation between seeds is {100 * spread.deviation:.2f} points, pooled over every variant "
-            f"of these searches that has several ({pooled_over}; {spread.freedom} degrees of freedom)."
+            f"of these searches that has several ({pooled_over}; {counted(spread.freedom, 'degree')} of freedom)."
         )
     result.notes.extend([*spread.doubt, *_cautions(result), *_of_images(result, list(dict.fromkeys(refused)))])
     return result

@@ -10,6 +10,7 @@ from results.protocol import PROTOCOL
 from results.remarks import Spread
 from results.statistics import detectable_difference
 from results.store import Store
+from results.text import counted
 from results.tuned import LR_TUNING
 
 ASSUMED_DEVIATION = 0.005
@@ -37,7 +38,8 @@ def foresight(spread: Spread, variants: int, seeds: int, images: int) -> str:
     if seeds < 2:
         return "One seed a variant will resolve no difference; the best of many single runs looks better than it is."
     if spread.freedom:
-        deviation, source = spread.deviation, f"from like trials in the store, {spread.freedom} degrees of freedom"
+        deviation = spread.deviation
+        source = f"from like trials in the store, {counted(spread.freedom, 'degree')} of freedom"
     else:
         deviation = max(ASSUMED_DEVIATION, math.sqrt(ASSUMED_ACCURACY * (1 - ASSUMED_ACCURACY) / images))
         source = f"assumed of {images:,} validation images, for the store has no like trials"

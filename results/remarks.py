@@ -20,6 +20,7 @@ from results.statistics import (
     pooled_deviation,
     pooled_interval,
 )
+from results.text import counted
 
 UNEQUAL = 0.01
 """Below this p of Bartlett's test it is said that pooling is doubtful."""
@@ -136,8 +137,8 @@ def _of_spread(rows: pd.DataFrame, spread: Spread, name: str) -> list[str]:
     ranked = rows[rows["rank"].notna()]
     seeds = int(ranked["seeds"].min()) if len(ranked) else 0
     said = (
-        f"{name}Between seeds the standard deviation is {100 * spread.deviation:.2f} points (pooled, {spread.freedom} "
-        "degrees of freedom)."
+        f"{name}Between seeds the standard deviation is {100 * spread.deviation:.2f} points (pooled, "
+        f"{counted(spread.freedom, 'degree')} of freedom)."
     )
     if seeds:
         gap = detectable_difference(spread.deviation, seeds, freedom=spread.freedom)

@@ -18,7 +18,7 @@ from results.cells import TEXT, cells, columns, last_of_best, trial_of
 from results.frames import Frames
 from results.period import period
 from results.table import COMPLETE, Table, variants
-from results.text import missing, percent, plain, short
+from results.text import counted, missing, percent, plain, short
 
 SILENT_SECONDS = 120
 """Without a heartbeat, which comes every few seconds, after which a driver is said to be gone."""
@@ -67,7 +67,7 @@ def _print_head(frames: Frames, name: str, console: Console, *, screening: bool)
     console.print(Text(f"{name}: {plain(search['question'])}", style="bold"))
     label = "; screening" if screening else ""
     begun = f"{search['status']}, {period(search, trials)}"
-    console.print(Text(f"{begun}; {len(trials)} trials: {states or 'none'}{label}"), soft_wrap=True)
+    console.print(Text(f"{begun}; {counted(len(trials), 'trial')}: {states or 'none'}{label}"), soft_wrap=True)
     silent = _silent_seconds(search)
     if silent > SILENT_SECONDS:
         console.print(

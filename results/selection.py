@@ -10,6 +10,7 @@ from results.errors import InputError
 from results.frames import Frames
 from results.ids import unknown
 from results.table import Table
+from results.text import counted
 
 KIND_KEYS = ("ffn", "arch")
 """Keys that name what a variant's feed-forward part is; `arch` that of imported ones."""
@@ -61,7 +62,7 @@ def of_kinds(table: Table, kinds: Sequence[str]) -> Table:
         if not any(kind in names for names in found):
             raise InputError(unknown("kind", kind, sorted(set().union(*found) - {"nan", "None"})))
     keep = [bool(names & set(kinds)) for names in found]
-    note = f"{keep.count(False)} variants of other kinds are left out; ranks and tests are those of the whole table."
+    note = f"Left out: {counted(keep.count(False), 'variant')} of other kinds; ranks and tests are those of the whole table."
     rows = table.rows[keep].reset_index(drop=True)
     by_kind = {key: value for key, value in table.by_kind.items() if rows[key].notna().any()}
     return replace(table, rows=rows, by_kind=by_kind, notes=[*table.notes, *([note] if not all(keep) else [])])

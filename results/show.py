@@ -16,6 +16,7 @@ from results.frames import load
 from results.screen import print_searches, print_table
 from results.selection import of_kinds, searches_with
 from results.table import variants
+from results.text import counted
 
 EXAMPLES = """\
 The ranked variants of a search: mean over seeds with its 95 % interval, costs, status. The latest search where none is
@@ -100,7 +101,7 @@ def main(
     for path, write in targets:
         write(table, path)
         if path != PRINTED and not as_json:
-            console.print(f"Wrote {len(table.rows)} variants to {path}", highlight=False, markup=False)
+            console.print(f"Wrote {counted(len(table.rows), 'variant')} to {path}", highlight=False, markup=False)
     if as_json:
         typer.echo(json.dumps(as_plain(frames, table), default=str))
     elif not targets:

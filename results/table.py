@@ -58,7 +58,7 @@ class Table:
     latency_seconds, epochs_run, gpu_seconds, wall_seconds, status; of a matched comparison match, too; of a search for
     two objectives `front`; of a confirmation `searched_val_acc`, what the search had found for the variant."""
     varying: list[str]
-    """Keys of the trial's dictionary in which variants differ."""
+    """Keys of the trial's dictionary in which variants differ; of a single variant its kind and what was named of that."""
     common: dict[str, Any]
     """Keys that all variants share."""
     by_kind: dict[str, Any]
@@ -92,7 +92,7 @@ def variants(frames: Frames, search: str | Sequence[str], *, everything: bool = 
     trials = frames.trials_of(*names)
     is_comparison = any(values.get("grid") is not None for values in settings.values())
     keys = [key for key in trials.columns if key not in TRIAL_COLUMNS]
-    varying = [key for key in keys if _varies(trials[key])]
+    varying = [key for key in keys if _varies(trials[key])] or _named_of_one(trials, settings)
     common = {key: trials[key].iloc[0] for key in keys if key not in varying} if len(trials) else {}
 
     trials = with_protocol(trials).sort_values("search_id", key=lambda ids: ids.map(names.index), kind="stable")
@@ -126,7 +126,8 @@ def variants(frames: Frames, search: str | Sequence[str], *, everything: bool = 
         hidden = max(0, len(halted) - STOPPED_SHOWN)
         table = table.drop(index=halted[STOPPED_SHOWN:])
     named = _named_in_grids(settings)
-    by_kind = {key: value for key in varying if (value := _shared_by_kind(trials, key, named)) is not None}
+    several = [key for key in varying if _varies(trials[key])]
+    by_kind = {key: value for key in several if (value := _shared_by_kind(trials, key, named)) is not None}
     return Table(
         rows=table,
         varying=varying,
@@ -219,6 +220,20 @@ def _planned(group: pd.DataFrame, settings: dict[str, Any]) -> int:
 
 def _varies(column: pd.Series) -> bool:
     return column.map(lambda value: "" if missing(value) else repr(value)).nunique() > 1
+
+
+def _named_of_one(trials: pd.DataFrame, settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What a single variant is called by, in place of its hash: its kind, and the kind's keys that its experiment names."""
+    if trials["variant"].nunique() != 1 or "ffn" not in trials:
+        return []
+    named = {
+        key
+        for values in settings.values()
+        for given in (values.get("base") or {}, values.get("fixed") or {}, *(values.get("grid") or ()))
+        for key in given
+    }
+    kind = trials["ffn"].iloc[0]
+    return ["ffn", *(key for key in map(str, trials) if key.startswith(f"ffn.{kind}.") and key in named)]
 
 
 def _named_in_grids(settings: Mapping[str, Mapping[str, Any]]) -> set[str] | None:

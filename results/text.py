@@ -57,6 +57,11 @@ def percent(value: float, digits: int = 2) -> str:
     return "" if missing(value) else f"{100 * value:.{digits}f}"
 
 
+def counted(count: int, word: str, plural: str = "") -> str:
+    """`1 trial`, `2 trials`."""
+    return f"{count:,} {word if count == 1 else plural or f'{word}s'}"
+
+
 def amount(value: float) -> str:
     """A count with its thousands apart, or shortened to millions; nothing where it is missing."""
     if missing(value):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
+from results.text import counted
 from search.experiment import Experiment
 from search.matching import show as show_matchings
 from search.prepare import Prepared
@@ -26,9 +27,9 @@ def announce(session: Session, prepared: Prepared, resources: Resources, console
         own = "a GPU" if resources.gpus_per_trial else f"{resources.threads} CPU thread(s)"
         device = f"{resources.workers_per_trial} workers with {own}"
     budget = (
-        f"{session.planned} trials: {in_numbers(experiment)}, none stopped"
+        f"{counted(session.planned, 'trial')}: {in_numbers(experiment)}, none stopped"
         if experiment.is_comparison
-        else f"{session.planned} trials, {stopping(experiment)}"
+        else f"{counted(session.planned, 'trial')}, {stopping(experiment)}"
     )
     console.print(
         f"{prepared.search_id} on {prepared.header.name}: {budget}; up to {experiment.epochs} epochs, "

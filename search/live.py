@@ -165,6 +165,8 @@ def telling_keys(experiment: Experiment) -> list[str]:
             key for flat in given for key in flat if any(key not in other or other[key] != flat[key] for other in given)
         }
         found |= {"lr"} if experiment.tune_lr else set()
+        if not found and given:  # one variant: its name is what was said of it
+            found = {key for key in given[0] if key == "ffn" or key.startswith("ffn.")}
     kinds = {"ffn"} & found
     own = sorted(key for key in found if key.startswith("ffn."))
     return [*kinds, *own, *sorted(found - kinds - set(own))]

@@ -15,6 +15,7 @@ from rich.text import Text
 from arch_space.cost import cost
 from results.foresight import foresight, spread_before
 from results.store import Store
+from results.text import counted
 from search.estimate import AROUND_SECONDS, HANDOVER_SECONDS, WARM_START_SECONDS, Estimate, estimate
 from search.expected import SIMULATIONS, expected_epochs
 from search.matching import show as show_matchings
@@ -85,7 +86,8 @@ def _table(new: Checked, trials: Sequence[Planned], measured: Sequence[Measureme
     together = at_once(resources, len(trials))
     beside = f", {together} at once" if together > 1 else ""
     row(
-        "seconds per epoch", f"{low if low == high else f'{low} to {high}'} ({len(measured)} variants measured{beside})"
+        "seconds per epoch",
+        f"{low if low == high else f'{low} to {high}'} ({counted(len(measured), 'variant')} measured{beside})",
     )
     row("start seconds", f"{estimated.start_seconds:.1f}")
     row("GPU-hours", f"{estimated.gpu_hours:.3g}" if resources.gpus_per_trial else "0 (trials on the CPU)")

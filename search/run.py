@@ -56,7 +56,9 @@ def main(
     seed: Annotated[int | None, typer.Option(help="Seed of the search's sampler.")] = None,
     seeds: Annotated[
         str | None,
-        typer.Option(help="Training seeds of a comparison or of --confirm: a number of them, or a list such as 3,4,5."),
+        typer.Option(
+            help="Training seeds of a comparison or of --confirm: a number of them, or a list such as 3,4,5 (of one: 3,)."
+        ),
     ] = None,
     sampler: Annotated[
         str | None, typer.Option(help="tpe, random, gp, nsgaii, grid, or a class of optuna.samplers by its name.")
@@ -211,14 +213,14 @@ def main(
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """`"3"` is 0, 1, 2; `"5,7"` is 5 and 7.
+    """`"3"` is 0, 1, 2; `"5,7"` is 5 and 7, and `"5,"` is 5 alone.
 
     Raises:
         InputError: not numbers, none, or one twice.
     """
-    if not re.fullmatch(r"\d{1,18}(,\d{1,18})*", text):
+    if not re.fullmatch(r"\d{1,18}(,\d{1,18})*,?", text):
         raise InputError(f'"--seeds" must be a number of seeds or a list such as 3,4,5, but got {text!r}.')
-    numbers = tuple(int(part) for part in text.split(","))
+    numbers = tuple(int(part) for part in text.split(",") if part)
     if "," not in text:
         numbers = tuple(range(min(numbers[0], 1001)))
     if not numbers or len(set(numbers)) < len(numbers) or len(numbers) > 1000:

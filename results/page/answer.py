@@ -16,7 +16,7 @@ from results.protocol import with_protocol
 from results.remarks import Spread
 from results.statistics import difference
 from results.table import Table, spread_of, variants
-from results.text import keys_text, percent, plain
+from results.text import counted, keys_text, percent, plain
 from results.verdict import DIFFERENT, EQUIVALENT, NOT_RESOLVED
 
 MOST_COMPARED = 40
@@ -166,11 +166,12 @@ def _still(status: str, trials: pd.DataFrame) -> list[str]:
 def _imported(rows: pd.DataFrame, table: Table) -> list[str]:
     told = rows[rows["best_test_acc"].notna()].sort_values("best_test_acc", ascending=False)
     if not len(told):
-        return [f"{len(rows)} imported variants, none with an accuracy."]
+        return [f"{counted(len(rows), 'imported variant')}, none with an accuracy."]
     best = told.iloc[0]
     value = _with(best["best_test_acc"], best["best_test_interval"])
     said = (
-        f"Of {len(rows)} imported variants {_name(best, table)} has the highest accuracy, {value} % ({_seeds(best)}). It is "
+        f"Of {counted(len(rows), 'imported variant')} {_name(best, table)} has the highest accuracy, "
+        f"{value} % ({_seeds(best)}). It is "
         "that of the best epoch, chosen on the test images, so it is a little high and ranks with nothing."
     )
     return [said]

@@ -25,6 +25,7 @@ from results.plots.style import accuracy_colours, colour_bar, families, page, st
 from results.plots.timeline import lanes, timeline
 from results.plots.tree_shapes import of_kind, shape_map, tree_kinds
 from results.table import Table, variants
+from results.text import counted
 
 LEAST = 2
 """Variants that ran to their end, below which a picture of keys shows nothing."""
@@ -159,7 +160,7 @@ def _contour(frames: Frames, search_id: str, keys: Sequence[str]) -> Figure:
     figure = page(_title(frames, search_id), width=6.6, height=5.2, note=" ")
     ax = figure.subplots()
     has_surface = contour(drawn, *pair, ax, stopped=halted)
-    note = f"{len(drawn)} variants that have both keys; {what_is_drawn(table, rows, stopped(table))}"
+    note = f"{counted(len(drawn), 'variant')} with both keys; {what_is_drawn(table, rows, stopped(table))}"
     note += "; other keys differ, too" if len(known) > 2 else ""
     note += f"; crosses: {len(halted)} stopped early" if len(halted) else ""
     note += "" if has_surface else "; too few places for contours"
@@ -206,7 +207,9 @@ def _tree_shapes(frames: Frames, search_id: str, keys: Sequence[str]) -> Figure:
     width = 1.6 + sum(1.2 + 0.95 * trees["depth"].nunique() for trees in shapes.values())
     tallest = max(trees["trees"].nunique() for trees in shapes.values())
     others = len(rows) - len(drawn)
-    note = what_is_drawn(table, rows) + (f"; {others} variants of other kinds are not in the map" if others else "")
+    note = what_is_drawn(table, rows) + (
+        f"; not in the map: {counted(others, 'variant')} of other kinds" if others else ""
+    )
     note += "; ±: 95 % t interval" if drawn["interval"].notna().any() else ""
     figure = page(_title(frames, search_id), width=max(6.0, width), height=2.3 + 0.62 * tallest, note=note)
     values = list(drawn["val_acc"])
@@ -248,7 +251,9 @@ def _level_rates(frames: Frames, search_id: str, keys: Sequence[str]) -> Figure:
         )
     drawn = pd.concat([line.rows for line in lines]).drop_duplicates("variant")
     others = len(rows) - len(drawn)
-    note = what_is_drawn(table, rows) + (f"; {others} variants have no other ratio to compare with" if others else "")
+    note = what_is_drawn(table, rows) + (
+        f"; left out, without another ratio: {counted(others, 'variant')}" if others else ""
+    )
     note += "; bars: 95 % t intervals" if drawn["interval"].notna().any() else ""
     figure = page(_title(frames, search_id), width=7.4, height=4.8, note=note)
     ax = figure.subplots()

@@ -238,7 +238,7 @@ def test_a_lone_ratio_of_a_learning_rate_is_counted_as_left_out(store):
     rated(store, name, 0.5, 1e-3, 0.6)
     rated(store, name, 0.5, 9e-3, 0.6)
     figure = figure_of(load(store.url), name, "level-rates")
-    assert "1 variants have no other ratio to compare with" in figure.get_supxlabel()
+    assert "left out, without another ratio: 1 variant" in figure.get_supxlabel()
 
 
 @pytest.mark.parametrize(

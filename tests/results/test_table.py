@@ -74,6 +74,15 @@ def test_of_a_kind_with_one_variant_a_comparison_tells_the_keys_that_its_grid_na
     assert variants(load(store.url), name).by_kind == {}  # what a search drew tells its variants apart
 
 
+def test_a_single_variant_is_called_by_what_was_named_of_it(store):
+    name = search(store, grid=True, seeds=(0, 1), base={"ffn": "mlp", "ffn.mlp.hidden": 8})
+    for seed in (0, 1):
+        trial(store, name, [0.5 + 0.01 * seed], seed=seed, **{"ffn.mlp.activation": "gelu"})
+    table = variants(load(store.url), name)
+    assert keys_text(table.rows.iloc[0].to_dict(), table.telling) == "mlp hidden=8"
+    assert table.common["ffn.mlp.activation"] == "gelu"
+
+
 def test_a_variant_has_a_rank_only_where_all_of_its_planned_seeds_ran_to_the_end(store):
     name = search(store, grid=True, seeds=(0, 1, 2))
     for seed in range(3):
@@ -115,7 +124,7 @@ def test_one_seed_trained_twice_counts_once_in_the_spread(store):
     for seed, value in ((0, 0.5), (0, 0.5), (0, 0.5), (1, 0.6)):
         trial(store, name, [value], seed=seed)
     # 0.5 and 0.6 lie 0.1 apart: a deviation of 0.1 / sqrt(2) on one degree of freedom
-    assert "standard deviation is 7.07 points (pooled, 1 degrees of freedom)" in table_of(store, name).notes[0]
+    assert "standard deviation is 7.07 points (pooled, 1 degree of freedom)" in table_of(store, name).notes[0]
 
 
 def test_equal_names_of_different_data_are_ranked_apart_and_what_has_not_begun_goes_along(store):
@@ -299,7 +308,7 @@ def test_a_kind_is_shown_alone_under_the_ranks_of_the_whole(store):
         trial(store, name, [value], ffn=ffn, hidden=int(100 * value))
     table = of_kinds(table_of(store, name), ["fff"])
     assert list(table.rows["rank"]) == [2]
-    assert table.notes[-1].startswith("2 variants of other kinds are left out")
+    assert table.notes[-1].startswith("Left out: 2 variants of other kinds")
     with pytest.raises(InputError, match="Unknown kind 'ff'; did you mean 'fff'"):
         of_kinds(table_of(store, name), ["ff"])
 
