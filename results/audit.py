@@ -37,7 +37,7 @@ def main(
     storage: Annotated[str, typer.Option(help="Where the results are.")] = DEFAULT_STORAGE,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
-    with Store.open(storage, create=False) as store:
+    with Store.open(storage, create=False, to_read=True) as store:
         checks = audit(store, search)
         status = store.search(search).status
     found = sum(len(check.violations) for check in checks)

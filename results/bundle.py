@@ -59,7 +59,7 @@ def main(
     path = Path(f"{trial}.zip") if output is None else output / f"{trial}.zip" if output.is_dir() else output
     if not path.parent.is_dir():
         raise InputError(f"The folder {path.parent} does not exist; make it, or name another file.")
-    with Store.open(storage, create=False) as store:
+    with Store.open(storage, create=False, to_read=True) as store:
         store.trial(str(trial))
         if path.exists() and not force:
             raise InputError(f"There is a file {path} already; name another, or say --force.")

@@ -96,7 +96,7 @@ def load(storage: str = DEFAULT_STORAGE) -> Frames:
     Raises:
         InputError: there is no such store, or it cannot be opened.
     """
-    with Store.open(storage, create=False) as store:
+    with Store.open(storage, create=False, to_read=True) as store:
         searches = store.searches()
         trials = [trial for search in searches for trial in store.trials(search.id)]
         epochs = [(trial.id, epoch) for trial in trials for epoch in store.epochs(trial.id)]

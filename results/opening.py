@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
@@ -31,8 +32,8 @@ def parsed_url(url: str) -> URL:
         ) from None
 
 
-def open_engine(url: str, *, create: bool) -> Engine:
-    """An engine on a database that has our tables.
+def open_engine(url: str, *, create: bool, to_read: bool = False) -> Engine:
+    """An engine on a database that has our tables; `to_read` is content with an SQLite file that cannot be written to.
 
     Raises:
         InputError: a malformed URL, a database that cannot be reached or created, of another program, or of a newer
@@ -42,13 +43,16 @@ def open_engine(url: str, *, create: bool) -> Engine:
     parsed = parsed_url(url)
     sqlite = parsed.get_backend_name() == "sqlite"
     if sqlite:
-        _check_file(parsed, create=create)
+        _check_file(parsed, create=create, to_read=to_read)
+    fixed = sqlite and not _is_writable(parsed)
     try:
-        engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_SECONDS} if sqlite else {})
-        if sqlite:
+        engine = sa.create_engine(
+            _as_it_lies(parsed) if fixed else parsed, connect_args={"timeout": BUSY_SECONDS} if sqlite else {}
+        )
+        if sqlite and not fixed:
             sa.event.listen(engine, "connect", _set_sqlite)
         sa.event.listen(engine, "handle_error", _say_what_a_person_can_mend)
-        _check_schema(engine, create=create)
+        _check_schema(engine, shown(parsed), create=create, fixed=fixed)
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise InputError(
             f"The storage {shown(parsed)} needs a database driver that is not installed: {error}."
@@ -63,7 +67,7 @@ def open_engine(url: str, *, create: bool) -> Engine:
     return engine
 
 
-def _check_file(parsed: URL, *, create: bool) -> None:
+def _check_file(parsed: URL, *, create: bool, to_read: bool) -> None:
     if not parsed.database or parsed.database == ":memory:":
         raise InputError("The storage must outlive the command, so an SQLite database in memory cannot be used.")
     path = Path(parsed.database)
@@ -85,8 +89,27 @@ def _check_file(parsed: URL, *, create: bool) -> None:
                 "another storage."
             )
         folder.mkdir(exist_ok=True)
-    if not os.access(folder, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
+    if not _is_writable(parsed) and not (to_read and os.access(path, os.R_OK)):
         raise InputError(f"The storage {path} cannot be written to; SQLite needs its folder to be writable, too.")
+
+
+def _is_writable(parsed: URL) -> bool:
+    """Whether SQLite may write the file, and make its others beside it."""
+    path = Path(parsed.database or "")
+    return os.access(path.parent, os.W_OK | os.X_OK) and (not path.exists() or os.access(path, os.W_OK))
+
+
+def _as_it_lies(parsed: URL) -> URL:
+    """The file, for reading alone (https://www.sqlite.org/uri.html).
+
+    Where no write-ahead log has anything, nobody is writing on this side: then it needs no lock, which would have to be
+    written.
+    """
+    path = Path(parsed.database or "").resolve()
+    log = path.with_name(f"{path.name}-wal")
+    at_rest = not log.exists() or not log.stat().st_size
+    query = {"uri": "true", "mode": "ro", **({"immutable": "1"} if at_rest else {})}
+    return parsed.set(database=f"file:{quote(str(path))}", query=query)
 
 
 def _set_sqlite(connection: Any, record: Any) -> None:
@@ -112,8 +135,7 @@ def _say_what_a_person_can_mend(context: Any) -> None:
         )
 
 
-def _check_schema(engine: Engine, *, create: bool) -> None:
-    place = shown(engine.url)
+def _check_schema(engine: Engine, place: str, *, create: bool, fixed: bool) -> None:
     for attempt in range(5):
         tables = set(sa.inspect(engine).get_table_names())
         if schema.meta.name in tables:
@@ -138,6 +160,11 @@ def _check_schema(engine: Engine, *, create: bool) -> None:
     with engine.connect() as connection:
         found = _version(connection)
     if found < schema.SCHEMA_VERSION:
+        if fixed:
+            raise InputError(
+                f"The database {place} has schema version {found} and must be brought to version "
+                f"{schema.SCHEMA_VERSION}, but cannot be written to; copy it, and name the copy."
+            )
         _bring_up(engine, found)
 
 

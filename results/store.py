@@ -21,7 +21,7 @@ from results.cli import DEFAULT_STORAGE
 from results.errors import InputError
 from results.ids import runs_folder, unknown, variant_hash
 from results.moved import with_folder_here
-from results.opening import open_engine, shown
+from results.opening import open_engine, parsed_url, shown
 from results.patience import patient, patiently, to_stderr
 from results.rows import UNKNOWN_SEED, DecisionRow, EpochRow, RequestRow, SearchRow, TrialRow
 from results.statements import aware, finite, is_there, landed, last_metrics
@@ -41,14 +41,14 @@ class Store:
     def __init__(self, engine: Engine, url: str) -> None:
         self._engine, self.url = engine, url
         self._runs = runs_folder(url)
-        self.place = shown(engine.url)
+        self.place = shown(parsed_url(url))
         self.say: Callable[[str], None] = to_stderr
         """Gets a sentence when a method begins to wait for the database, and when it is back."""
 
     @classmethod
-    def open(cls, url: str = DEFAULT_STORAGE, *, create: bool = True) -> Self:
+    def open(cls, url: str = DEFAULT_STORAGE, *, create: bool = True, to_read: bool = False) -> Self:
         """Raises InputError with one sentence where the database cannot be used (see `results.opening`)."""
-        return cls(open_engine(url, create=create), url)
+        return cls(open_engine(url, create=create, to_read=to_read), url)
 
     def close(self) -> None:
         self._engine.dispose()

@@ -45,7 +45,7 @@ def main(
     if not SHORTEST <= seconds <= 86_400:  # nan, too
         raise InputError(f'"--seconds" must be from {SHORTEST} to 86400, but got {seconds:g}.')
     console = Console()
-    with Store.open(storage, create=False) as store:
+    with Store.open(storage, create=False, to_read=True) as store:
         name = search or latest(store)
         try:
             if once:

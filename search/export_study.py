@@ -65,7 +65,7 @@ def main(
     file: Annotated[Path, typer.Argument(help="The SQLite file of studies; made, or added to.")],
     storage: Annotated[str, typer.Option(help="Where the results are.")] = DEFAULT_STORAGE,
 ) -> None:
-    with Store.open(storage, create=False) as store:
+    with Store.open(storage, create=False, to_read=True) as store:
         row = store.search(search)
         trials = store.trials(search)
         epochs = {trial.id: store.epochs(trial.id) for trial in trials}

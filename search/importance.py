@@ -54,7 +54,7 @@ def main(
     storage: Annotated[str, typer.Option(help="Where the results are.")] = DEFAULT_STORAGE,
 ) -> None:
     """Print the shares; draw them where a file is named."""
-    with Store.open(storage, create=False) as store:
+    with Store.open(storage, create=False, to_read=True) as store:
         row = store.search(search)
         trials = store.trials(search)
     if output is not None:

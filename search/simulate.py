@@ -64,7 +64,7 @@ def main(
             raise InputError(f'"{name}" must be at least 1, but got {value}.')
     graces = parse_numbers("--grace", grace, least=1) if scheduler != "none" else (1,)
     reductions = parse_numbers("--reduction", reduction, least=2) if scheduler in ("asha", "hyperband") else (2,)
-    with Store.open(storage, create=False) as store:
+    with Store.open(storage, create=False, to_read=True) as store:
         recorded = recording(store, search)
     discover_variants(recorded.settings["variants"])
     if max(graces) > recorded.horizon:

@@ -170,7 +170,7 @@ def _stored(row: object, epoch: int, split: SplitName, storage: str) -> tuple[fl
 
     if not isinstance(row, TrialRow) or split is SplitName.train:
         return None, None
-    with Store.open(storage, create=False) as store:
+    with Store.open(storage, create=False, to_read=True) as store:
         if split is SplitName.test:
             fresh = store.trial(row.id)
             return fresh.test_loss, fresh.test_acc

@@ -44,7 +44,7 @@ def locate(trial: str, storage: str) -> Located:
         if not path.is_file():
             raise InputError(f"There is no checkpoint file at {trial!r}.")
         return Located(path=path, row=None)
-    with Store.open(storage, create=False) as store:
+    with Store.open(storage, create=False, to_read=True) as store:
         row = store.trial(trial)
         discover_variants(store.search(row.search_id).settings.get("variants", []))
     folder = Path(row.provenance.get("folder", "."))

@@ -72,7 +72,7 @@ def replay(trial_id: str, *, epochs: int | None, data: str | None, storage: str)
         InputError: no such trial, nothing recorded yet, more epochs than recorded, data that changed or are missing.
     """
     console = Console()
-    with Store.open(storage, create=False) as store:
+    with Store.open(storage, create=False, to_read=True) as store:
         row, recorded = store.trial(trial_id), store.epochs(trial_id)
         discover_variants(store.search(row.search_id).settings.get("variants", []))
     if not recorded:

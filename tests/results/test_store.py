@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -10,7 +11,9 @@ import threading
 import pytest
 import sqlalchemy as sa
 
+from results import schema
 from results.errors import InputError
+from results.frames import load
 from results.ids import variant_hash
 from results.rows import DecisionRow, EpochRow
 from results.store import Store
@@ -208,6 +211,50 @@ def test_a_read_only_folder_is_refused(tmp_path, url):
     tmp_path.chmod(0o500)
     with pytest.raises(InputError, match="cannot be written to"):
         Store.open(url)
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A small disk, and what makes it one for reading alone, since nothing else stops root."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=False, capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"nothing can be mounted here: {mounted.stderr.decode().strip()}")
+    yield folder, lambda: subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+    subprocess.run(["umount", "-l", folder], check=False)
+
+
+@pytest.mark.parametrize("log_is_left", [False, True])
+def test_a_store_on_a_read_only_disk_is_read_and_not_written(tmp_path, disk, log_is_left):
+    folder, freeze = disk
+    writer = Store.open(f"sqlite:///{tmp_path}/arbor.db")
+    trial = new_trial(writer)
+    if not log_is_left:
+        writer.close()
+    for path in tmp_path.glob("arbor.db*"):  # with the log as a killed process leaves it
+        shutil.copy(path, folder)
+    assert (folder / "arbor.db-wal").exists() == log_is_left
+    writer.close()
+    freeze()
+    url = f"sqlite:///{folder}/arbor.db"
+    with Store.open(url, create=False, to_read=True) as reader:
+        assert reader.trial(trial).id == trial
+        with pytest.raises(sa.exc.OperationalError, match="readonly database"):
+            reader.update_trial(trial, status="failed")
+    assert list(load(url).trials["id"]) == [trial]
+    with pytest.raises(InputError, match="cannot be written to"):
+        Store.open(url)
+
+
+def test_an_older_store_on_a_read_only_disk_is_to_be_copied(disk):
+    folder, freeze = disk
+    url = f"sqlite:///{folder}/arbor.db"
+    with Store.open(url) as store, store._engine.begin() as connection:
+        connection.execute(schema.meta.update().values(value="2"))
+    freeze()
+    with pytest.raises(InputError, match=r"must be brought to version .* copy it, and name the copy"):
+        load(url)
 
 
 def test_a_full_disk_is_an_os_error_that_says_so(sqlite_store):
