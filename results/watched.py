@@ -15,7 +15,7 @@ from results.errors import InputError
 from results.rows import DecisionRow, EpochRow, RequestRow, SearchRow, TrialRow
 from results.store import ENDED, Store
 from results.text import keys_text, plain
-from results.tuned import COMPLETE
+from results.tuned import COMPLETE, LR_TUNING
 
 DECISIONS = 6
 """Decisions shown, the latest first."""
@@ -126,12 +126,15 @@ def latest(store: Store) -> str:
 def best(trials: Sequence[TrialRow], rungs: Sequence[int] = ()) -> TrialRow | None:
     """The highest validation accuracy of a trial that ran to its end; before there is one, of those that passed most rungs.
 
+    Trials that tuned a learning rate do not count once one of the others ran to its end.
+
     A trial that runs or was stopped has its accuracy at an earlier epoch, which does not compare.
     """
     told = [trial for trial in trials if trial.val_acc is not None and math.isfinite(trial.val_acc)]
     complete = [trial for trial in told if trial.status in COMPLETE]
     if complete:
-        return max(complete, key=lambda trial: trial.val_acc or 0.0)
+        counting = [trial for trial in complete if LR_TUNING not in trial.provenance]
+        return max(counting or complete, key=lambda trial: trial.val_acc or 0.0)
     return max(
         told, key=lambda trial: (sum(rung <= trial.epochs for rung in rungs), trial.val_acc or 0.0), default=None
     )
@@ -153,6 +156,8 @@ def variant_words(trial: TrialRow, trials: Sequence[TrialRow]) -> str:
         or (key == "lr" and len(same_kind) < 2)
     ]
     words = keys_text({**trial.config, "variant": trial.variant}, telling)
+    if LR_TUNING in trial.provenance:
+        return plain(f"{words} (tunes its learning rate)")
     return plain(f"{words} seed={trial.seed}" if "seed" in telling else words)
 
 

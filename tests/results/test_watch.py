@@ -6,6 +6,7 @@ import pty
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -158,6 +159,11 @@ def test_variants_are_told_by_what_differs_among_the_trials(store):
     trials = store.trials(name)
     assert variant_words(trials[1], trials) == "mlp hidden=16 seed=1"
     assert variant_words(trials[0], trials[:1]) == "mlp lr=0.001"
+    tuning = replace(trials[1], provenance={"lr_tuning": 1e-3}, val_acc=0.99, status="finished")
+    assert variant_words(tuning, trials) == "mlp hidden=16 (tunes its learning rate)"
+    assert best([tuning]) == tuning
+    counts = replace(trials[0], val_acc=0.5, status="finished")
+    assert best([tuning, counts]) == counts
 
 
 def test_a_curve_in_characters_keeps_its_gaps_and_its_last_epochs():
