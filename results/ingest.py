@@ -50,6 +50,8 @@ class Ingested:
     """Whether the store had this very file before; then nothing was added."""
     repeated: int
     """Blocks that have variant and seed of an earlier one: the spread with them is not that between seeds."""
+    looks_like_fractions: bool
+    """Whether no accuracy, all read as percent, is above 1 %: less than guessing gives."""
 
 
 @app.command(help=EXAMPLES)
@@ -98,6 +100,7 @@ def ingest(
                     malformed=malformed,
                     was_there=True,
                     repeated=_repeated(found),
+                    looks_like_fractions=_look_like_fractions(found),
                 )
         origin = {"format": of, "file": str(file.resolve()), "sha256": digest}
         search = store.import_search(
@@ -119,12 +122,24 @@ def ingest(
                 for block in found
             ],
         )
-    return Ingested(search=search, trials=len(found), malformed=malformed, was_there=False, repeated=_repeated(found))
+    return Ingested(
+        search=search,
+        trials=len(found),
+        malformed=malformed,
+        was_there=False,
+        repeated=_repeated(found),
+        looks_like_fractions=_look_like_fractions(found),
+    )
 
 
 def _repeated(found: list[Block]) -> int:
     seeded = [json.dumps(block.config, sort_keys=True) for block in found if "seed" in block.config]
     return len(seeded) - len(set(seeded))
+
+
+def _look_like_fractions(found: list[Block]) -> bool:
+    known = [block.imported["best_test_acc"] for block in found if block.imported["best_test_acc"] is not None]
+    return bool(known) and max(known) <= 0.01
 
 
 def _read(file: Path) -> bytes:
@@ -155,6 +170,14 @@ def _print(found: Ingested, file: Path, storage: str) -> None:
             Text(
                 f"{found.repeated} of the blocks repeat variant and seed of an earlier one: the interval over them is not "
                 "that between seeds."
+            ),
+            style="yellow",
+        )
+    if found.looks_like_fractions:
+        console.print(
+            Text(
+                "No accuracy in the file is above 1, and each was read as percent, as cifar10deepspeed writes it; if they "
+                "are fractions, multiply them by 100 in the file and take that in."
             ),
             style="yellow",
         )

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -26,6 +27,8 @@ NARROW = 95
 """Columns of a terminal below which cells stand closer."""
 DISPENSABLE = ("MACs", "best %", "GPU s", "wall s", "neurons", "epochs", "test %", "params")
 """Columns that a narrow table does without, the first first."""
+QUESTION_WIDTH = 36
+"""Columns that a question needs to stand beside its search."""
 
 
 def print_search(frames: Frames, search_id: str, console: Console, *, everything: bool = False) -> None:
@@ -155,14 +158,33 @@ def _widths(names: Sequence[str], texts: Sequence[Mapping[str, str]], width: int
 
 
 def print_searches(frames: Frames, searches: pd.DataFrame, console: Console) -> None:
-    """One line a search."""
-    result = RichTable(box=box.SIMPLE_HEAD)
-    for name in ("search", "created", "status", "trials", "best val %", "question"):
-        result.add_column(name, justify="right" if name in ("trials", "best val %") else "left")
+    """One line a search; where there is no room for its question beside it, the question stands below."""
+    names = ("search", "created", "status", "trials", "best val %")
+    rows = []
     for row in searches.to_dict("records"):
         count = int((frames.trials["search_id"] == row["id"]).sum())
         trials = frames.trials_of(row["id"])
         best = trials.loc[trials["status"].isin(COMPLETE), "val_acc"].max() if len(trials) else math.nan
-        texts = (row["id"], f"{row['created']:%Y-%m-%d %H:%M}", row["status"], count, percent(best))
-        result.add_row(*(Text(plain(value)) for value in (*texts, row["question"])))
-    console.print(result)
+        cells_of_row = (row["id"], f"{row['created']:%Y-%m-%d %H:%M}", row["status"], str(count), percent(best))
+        rows.append(([plain(cell) for cell in cells_of_row], plain(row["question"])))
+    widths = [max(len(name), *(len(texts[at]) for texts, _ in rows), 0) for at, name in enumerate(names)]
+    is_wide = sum(widths) + 3 * len(widths) + QUESTION_WIDTH <= console.width
+    if is_wide:
+        result = RichTable(box=box.SIMPLE_HEAD)
+        for name in names:
+            result.add_column(name, justify="right" if name in ("trials", "best val %") else "left", no_wrap=True)
+        result.add_column("question")
+        for texts, question in rows:
+            result.add_row(*map(Text, texts), Text(question))
+        console.print(result)
+        return
+    # an id is to be typed again: no column is cut
+    heads = "  ".join(f"{name:<{width}}" for name, width in zip(names, widths, strict=True))
+    console.print(Text(heads, style="bold"), soft_wrap=True)
+    for texts, question in rows:
+        line = "  ".join(
+            f"{text:>{width}}" if name in ("trials", "best val %") else f"{text:<{width}}"
+            for text, name, width in zip(texts, names, widths, strict=True)
+        )
+        console.print(Text(line), soft_wrap=True)
+        console.print(Padding(Text(question, style="dim"), (0, 0, 0, 2)))

@@ -72,6 +72,8 @@ def main(
     console = Console(stderr=PRINTED in texts.values())
     chosen = searches_with(frames, search or [], tags=tag or [], note=note, archived=everything)
     if list_all:
+        if kind:
+            raise InputError("--kind chooses rows of a table, and --list has a line for each search; leave one out.")
         print_searches(frames, frames.searches[frames.searches["id"].isin(chosen)], console)
         hidden = len(searches_with(frames, search or [], tags=tag or [], note=note, archived=True)) - len(chosen)
         if hidden:

@@ -356,6 +356,7 @@ CASES = [
     ("search.export_study", "single-7 study.db", "Unknown search 'single-7'; did you mean 'single-1'"),
     ("search.export_study", "single-1 runs/arbor.db", "holds no Optuna studies"),
     ("search.export_study", "single-1 text.db", "is not an SQLite database"),
+    ("results.show", "--list --kind fff", "--kind chooses rows of a table, and --list has a line for each search"),
     ("results.show", "--tag none", "No search has the tag 'none'"),
     ("results.show", "single-2", "Unknown search 'single-2'; did you mean 'single-1'"),
     ("results.show", "single-1 --csv no/such/table.csv", "does not exist"),

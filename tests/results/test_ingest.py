@@ -263,6 +263,14 @@ def test_blocks_that_repeat_a_seed_are_said_and_one_without_times_is_shown(tmp_p
     assert variants(frames, "imported-old-1").rows["wall_seconds"].isna().all(), "unknown is not 0"
 
 
+def test_accuracies_that_look_like_fractions_are_asked_about(tmp_path):
+    (tmp_path / "fractions.txt").write_text(full(best_val_acc="0.8564") + full(best_val_acc="0.81"))
+    (tmp_path / "percent.txt").write_text(full(best_val_acc="0.8564") + full(best_val_acc="81.2"))
+    said = "No accuracy in the file is above 1"
+    assert said in command("fractions.txt", folder=tmp_path).stdout
+    assert said not in command("percent.txt", folder=tmp_path).stdout
+
+
 def test_when_imported_trials_ran_and_when_they_were_taken_in_is_said(tmp_path):
     found, *_, frames = taken(tmp_path, full())
     console = Console(record=True, width=160)
