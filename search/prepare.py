@@ -228,10 +228,18 @@ def experiment_of(settings: Mapping[str, Any], name: str) -> Experiment:
 
     A comparison's grid may have grown in the file since; variants that are gone from it stay. A match stays as it was,
     with the widths that were solved; `prepare_resume` solves those of new variants.
+
+    Raises:
+        InputError: the experiment or its file is not there any more, or cannot be used.
     """
     if settings.get("confirms"):
         return confirm.experiment_of(settings, name)
-    loaded = catalog.load(settings["source"])
+    source = settings["source"]
+    if source.endswith(".py") and not Path(source).is_file():
+        raise InputError(
+            f"There is no experiment file at {source!r} any more, and a search that goes on reads it again; put it back."
+        )
+    loaded = catalog.load(source)
     grid = loaded.grid
     matches = settings.get("match") or []
     if settings["grid"] is not None:

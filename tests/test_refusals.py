@@ -195,7 +195,7 @@ CASES = [
         "--resume shifted-1",
         "The space of 'shifted' has changed since trial 1 was sampled (ffn.mlp.hidden)",
     ),
-    ("search.run", "--resume vanished-1", "There is no experiment file"),
+    ("search.run", "--resume vanished-1", "a search that goes on reads it again; put it back"),
     (
         "search.run",
         "--resume driven-1",
