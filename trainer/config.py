@@ -56,6 +56,9 @@ class TrialConfig:
     augment: Literal[
         "crop_resized", "crop_pad", "crop_pad_alternate", "crop_pad_cutout", "crop_resized_cutout", "seed", "none"
     ] = "crop_resized"
+    """crop_resized: a random window at full size, flipped. crop_pad: shifted by up to 4 pixels, flipped; _alternate: each
+    image flipped in every other epoch (arXiv 2404.00498); _cutout: that with a hole of 16 pixels (arXiv 1708.04552), for
+    long training. seed: the predecessor's. The draws are in `trainer.augment`."""
     patience: int | None = None
     """Epochs without a lower validation loss after which the trial ends as `plateau`; none = never."""
     zero_stage: int = 0
