@@ -16,7 +16,7 @@ import pandas as pd
 import vl_convert
 
 from results.export import json_value
-from results.plots.style import COLOURS, families
+from results.plots.style import MARKERS, families, styles_of
 from results.text import missing, plain
 
 TEXT = "currentColor"
@@ -93,14 +93,18 @@ class Families:
 
     def colour(self, shown: Collection[str]) -> alt.Color:
         """The colour of a row's `family`; the legend has those that are shown."""
-        colours = [COLOURS[place % len(COLOURS)] for place in range(len(self.names))]
+        colours = [colour for colour, _ in self._styles()]
         return alt.Color("family:N", scale=self._scale([TEXT if each == "#000000" else each for each in colours]),
                          legend=self._legend(shown))  # fmt: skip
 
     def shape(self, shown: Collection[str]) -> alt.Shape:
         """The shape of a row's `family`, for grey print."""
-        shapes = [SHAPES[place % len(SHAPES)] for place in range(len(self.names))]
+        shapes = [SHAPES[MARKERS.index(marker)] for _, marker in self._styles()]
         return alt.Shape("family:N", scale=self._scale(shapes), legend=self._legend(shown))
+
+    def _styles(self) -> list[tuple[str, str]]:
+        styles = styles_of(self.names)
+        return [styles[name] for name in self.names]
 
     def _scale(self, values: Sequence[str]) -> alt.Scale:
         return alt.Scale(domain=list(self.names), range=list(values))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.axes import Axes
 
-from results.plots.style import accuracy_axis, families
+from results.plots.style import accuracy_axis, families, place_legend
 
 
 def spent(trials: pd.DataFrame, moments: pd.Series, column: str) -> list[float]:
@@ -66,6 +66,6 @@ def best_so_far(
     )  # fmt: skip
     whose = "GPU-" if column == "gpu_seconds" else ""
     ax.set_xlabel(f"{whose}{name} of all trials together, those that were stopped or failed included")
-    ax.set_xlim(left=0)
+    ax.set_xlim(0, 1.03 * max(total, found["spent"].iloc[-1]) / unit)
     accuracy_axis(ax)
-    ax.legend(fontsize=8, frameon=False, loc="best")
+    place_legend(ax, ax.get_legend_handles_labels()[0])

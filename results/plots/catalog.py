@@ -29,6 +29,8 @@ from results.text import counted
 
 LEAST = 2
 """Variants that ran to their end, below which a picture of keys shows nothing."""
+MOST_AXES = 12
+"""Keys that parallel coordinates show of themselves: those that most variants have."""
 PANELS_A_ROW = 4
 
 
@@ -97,6 +99,9 @@ def _parallel(frames: Frames, search_id: str, keys: Sequence[str]) -> Figure:
     halted = stopped(table)
     wanted = _keys(table, rows, halted, keys, f"Parallel coordinates of {search_id}")
     others = f"; grey dashes: {len(halted)} stopped early" if len(halted) else ""
+    if not keys and len(wanted) > MOST_AXES:
+        others += f"; {len(wanted) - MOST_AXES} keys of fewer variants are drawn by --key"
+        wanted = wanted[:MOST_AXES]
     figure = page(
         _title(frames, search_id), width=max(7.0, 2.5 + 1.25 * len(wanted)), height=4.8,
         note=what_is_drawn(table, rows, halted) + others,

@@ -121,6 +121,9 @@ class Scale:
         axis.set_major_locator(FixedLocator(list(named)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: named.get(value, "")))
         axis.set_minor_locator(NullLocator())
+        if is_x and self.kind == "steps" and character * sum(len(text) + 2 for text in named.values()) > 1:
+            for label in axis.get_ticklabels():  # side by side the names would run into each other
+                label.set(rotation=30, ha="right", rotation_mode="anchor")
         (axis.axes.set_xlim if is_x else axis.axes.set_ylim)(self._limits())
 
     def _limits(self) -> tuple[float, float]:

@@ -37,7 +37,7 @@ def key_slice(
         [scale.coordinate(value) for value in without[key]], list(without["val_acc"]), marker="x", s=18, linewidths=0.9,
         color="0.65", zorder=1, label="_stopped",
     )  # fmt: skip
-    for family, group in with_key.groupby(families(with_key)):
+    for family, group in with_key.groupby(families(rows).loc[with_key.index]):  # of all rows, as the styles are
         colour, marker = styles[str(family)]
         ax.scatter(
             [scale.coordinate(value) for value in group[key]], list(group["val_acc"]), color=colour, marker=marker, s=26,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Collection, Mapping, Sequence, Set
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -23,6 +24,8 @@ from results.text import plain
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 ENDINGS = {"stopped": "x", "diverged": "*", "failed": "*"}
+PAIR = " pair"
+LONG_LEGEND = 8
 NOT_ENDED = frozenset({"running", "paused", "interrupted"})
 
 # cividis (Nuñez, Anderton and Renslow 2018, https://doi.org/10.1371/journal.pone.0199239): dark is accurate, on paper and in
@@ -38,14 +41,25 @@ def families(trials: pd.DataFrame) -> pd.Series:
     kinds = trials["ffn"].astype(str) if "ffn" in trials else pd.Series("trial", index=trials.index)
     if "layout" in trials and trials["layout"].nunique() > 1:
         pair = trials["layout"] == "pair"
-        kinds = kinds.where(~pair, kinds + " pair")
+        kinds = kinds.where(~pair, kinds + PAIR)
     return kinds
 
 
 def styles_of(names: Collection[str]) -> dict[str, tuple[str, str]]:
-    """A colour and a marker for each name, in their sorted order."""
+    """A colour and a marker for each name, in their sorted order, no two alike.
+
+    Where colours do not suffice, a kind alone and in pairs shares one and has two markers.
+    """
     ordered = sorted(set(names))
-    return {name: (COLOURS[n % len(COLOURS)], MARKERS[n % len(MARKERS)]) for n, name in enumerate(ordered)}
+    if len(ordered) <= len(COLOURS):
+        return {name: (COLOURS[n], MARKERS[n]) for n, name in enumerate(ordered)}
+    places = {kind: n for n, kind in enumerate(sorted({name.removesuffix(PAIR) for name in ordered}))}
+    styles = {}
+    for name in ordered:
+        n = places[name.removesuffix(PAIR)]
+        marker = n + 2 * (n // len(COLOURS)) + (3 if name.endswith(PAIR) else 0)
+        styles[name] = (COLOURS[n % len(COLOURS)], MARKERS[marker % len(MARKERS)])
+    return styles
 
 
 def legend(ax: Axes, styles: Mapping[str, tuple[str, str]], statuses: Set[str] = frozenset()) -> None:
@@ -65,6 +79,14 @@ def legend(ax: Axes, styles: Mapping[str, tuple[str, str]], statuses: Set[str] =
             grey.set_label(label)
             handles.append(grey)
     if handles:
+        place_legend(ax, handles)
+
+
+def place_legend(ax: Axes, handles: Sequence[Any]) -> None:
+    """Where it hides least; beside the axes where it is long."""
+    if len(handles) > LONG_LEGEND:
+        ax.legend(handles=handles, fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    else:
         ax.legend(handles=handles, fontsize=8, frameon=False, loc="best")
 
 

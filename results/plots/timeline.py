@@ -73,6 +73,8 @@ def timeline(trials: pd.DataFrame, decisions: pd.DataFrame, ax: Axes, *, until: 
     order = sorted(set(held.values()))
     heights = {lane: -place for place, lane in enumerate(order)}
     kinds = families(trials)
+    if kinds.nunique() > len(COLOURS):  # a bar has a colour alone
+        kinds = families(trials.drop(columns="layout", errors="ignore"))
     colours = {kind: COLOURS[n % len(COLOURS)] for n, kind in enumerate(sorted(set(kinds)))}
     starts = (trials["started"] - began).dt.total_seconds() / unit
     widths = (ends - trials["started"]).dt.total_seconds() / unit

@@ -135,6 +135,45 @@ def test_a_slice_has_a_point_for_each_variant_that_has_the_key(store, mixed):
     assert rates.get_xscale() == "log"
 
 
+def everything(store):
+    """A search over seven kinds, each alone and in pairs, with two keys of its own."""
+    name = search(store)
+    kinds = ("csc", "fff", "fff_fanout", "fff_soft", "flat", "glu", "mlp")
+    for place, kind in enumerate(kinds):
+        for layout in ("single", "pair"):
+            own = {f"ffn.{kind}.width": 4 + 4 * (layout == "pair")}
+            trial(store, name, [0.5 + place / 20], ffn=kind, hidden=8 + 8 * (layout == "pair"), layout=layout, **own)
+    return name
+
+
+def test_each_of_fourteen_families_has_a_look_of_its_own_in_every_picture(store, tmp_path):
+    kinds = ("csc", "fff", "fff_fanout", "fff_soft", "flat", "glu", "mlp")
+    styles = styles_of([*kinds, *(f"{kind} pair" for kind in kinds)])
+    assert len(set(styles.values())) == 14
+    assert styles["mlp"][0] == styles["mlp pair"][0]
+    assert len({colour for colour, _ in styles_of(kinds).values()}) == 7
+    name = everything(store)
+    frames = load(store.url)
+    for kind in ("curves", "parameters", "slice", "parallel", "timeline", "best-so-far"):
+        try:
+            figure_of(frames, name, kind).savefig(tmp_path / f"{kind}.png")
+        except InputError:
+            assert kind in ("timeline", "best-so-far")  # made-up trials have no times
+    assert "keys of fewer variants are drawn by --key" in figure_of(frames, name, "parallel").get_supxlabel()
+
+
+def test_a_slice_of_rows_of_one_layout_keeps_the_looks_of_all(store):
+    name = search(store)
+    for layout in ("single", "pair"):
+        trial(store, name, [0.5], hidden=8, layout=layout)
+    for depth in (2, 3):
+        trial(store, name, [0.4], ffn="fff", hidden=8, layout="pair", **{"ffn.fff.depth": depth})
+    _, rows, halted = rows_of(store, name)
+    ax = Figure().subplots()
+    key_slice(rows, "ffn.fff.depth", ax, styles=styles_of(["mlp", "mlp pair", "fff pair"]), stopped=halted)
+    assert points(ax, "fff pair") == [(2, 0.4), (3, 0.4)]
+
+
 def test_contours_interpolate_between_places_and_never_beyond_them(store):
     name = search(store)
     for depth in (1, 2, 3, 4):
