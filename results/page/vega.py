@@ -20,6 +20,8 @@ from results.plots.style import MARKERS, families, styles_of
 from results.text import missing, plain
 
 TEXT = "currentColor"
+LEGEND_COLUMNS = 5
+"""Names side by side that a chart of half a page has room for."""
 HEIGHT = 300
 CROSS = "M-1,-0.7L-0.7,-1L0,-0.3L0.7,-1L1,-0.7L0.3,0L1,0.7L0.7,1L0,0.3L-0.7,1L-1,0.7L-0.3,0Z"
 RING = "M1,0A1,1,0,1,1,-1,0A1,1,0,1,1,1,0ZM0.6,0A0.6,0.6,0,1,0,-0.6,0A0.6,0.6,0,1,0,0.6,0Z"
@@ -110,7 +112,8 @@ class Families:
         return alt.Scale(domain=list(self.names), range=list(values))
 
     def _legend(self, shown: Collection[str]) -> alt.Legend:
-        return alt.Legend(values=[name for name in self.names if name in shown])
+        named = [name for name in self.names if name in shown]
+        return alt.Legend(values=named, columns=LEGEND_COLUMNS if len(named) > LEGEND_COLUMNS else alt.Undefined)
 
     @classmethod
     def of(cls, names: Collection[str]) -> Families:
