@@ -1,12 +1,11 @@
-from experiments.minute import minute
+from experiments.minute import RECIPE
 from search.experiment import Experiment
 
 
 def five_minutes() -> Experiment:
     """Which augmentation and dropout let vit_tiny learn for 300 s on one H200, and not learn its images by heart?"""
-    base = {key: value for key, value in minute().base.items() if key != "dropout"}
     return Experiment(
-        base={**base, "batch_size": 512, "lr": 4e-3, "epochs": 730},
+        base={**RECIPE, "epochs": 730},
         grid=[  # crop_pad_cutout alone learns the images by heart before (results/LOG.md)
             {"augment": "crop_resized_cutout", "dropout": 0.0},
             {"augment": "crop_pad_cutout", "dropout": 0.1, "epochs": 600},  # dropout costs a fifth of an epoch

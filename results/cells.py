@@ -8,7 +8,7 @@ from typing import Any
 
 from results.confirmed import SEARCHED
 from results.table import Table
-from results.text import amount, keys_text, missing, percent, plain
+from results.text import amount, keys_text, missing, percent, plain, short
 
 TEXT = ("search", "variant keys", "status")
 """Columns of words; the others are numbers."""
@@ -67,6 +67,18 @@ def cells(row: Mapping[Any, Any], table: Table, last_of_best: Mapping[int, int])
         "wall s": _seconds(row, row["wall_seconds"]),
         "status": "imported" if row["imported"] else plain(row["status"]),
     }
+
+
+def shared_keys(of_all: Mapping[str, Any], of_kinds: Mapping[str, Any]) -> dict[str, str]:
+    """What all rows share, then what those of each kind do, by `All rows` and `All fff rows`."""
+    lines: dict[str, list[str]] = {
+        "All rows": [f"{key}={short(value)}" for key, value in of_all.items() if not missing(value)]
+    }
+    for key, value in of_kinds.items():
+        _, kind, name = key.split(".", 2)
+        if not missing(value):
+            lines.setdefault(f"All {kind} rows", []).append(f"{name}={short(value)}")
+    return {whose: ", ".join(words) for whose, words in lines.items() if words}
 
 
 def last_of_best(table: Table) -> dict[int, int]:

@@ -20,7 +20,7 @@ from results.errors import InputError
 from results.ids import runs_folder
 from results.rows import SearchRow
 from results.store import Store
-from results.text import plain
+from results.text import counted, plain
 
 EXAMPLES = """\
 What the checkpoints and logs of each search take on disk, and their removal by a rule. Nothing goes before you say yes. The
@@ -93,7 +93,7 @@ def main(
         _print_plan(planned, rule, console)
         if planned.trials and (yes or _confirmed(console)):
             gone = remove(store, planned, rule)
-            _say(console, f"Removed {in_bytes(gone.total)} of {_trials(gone.folders)}.")
+            _say(console, f"Removed {in_bytes(gone.total)} of {counted(gone.folders, 'trial')}.")
 
 
 def _confirmed(console: Console) -> bool:
@@ -112,7 +112,7 @@ def _print_plan(planned: Plan, rule: Rule, console: Console) -> None:
         by_search[row.search_id] = by_search.get(row.search_id, Usage()) + used
     what = " and ".join(", ".join(rule.sorts).rsplit(", ", 1))
     for name, used in by_search.items():
-        _say(console, f"{name}: {what} of {_trials(used.folders)}, {in_bytes(used.of(rule.sorts))}")
+        _say(console, f"{name}: {what} of {counted(used.folders, 'trial')}, {in_bytes(used.of(rule.sorts))}")
     for name in planned.running:
         _say(
             console,
@@ -122,8 +122,8 @@ def _print_plan(planned: Plan, rule: Rule, console: Console) -> None:
     if planned.unfinished:
         _say(
             console,
-            f"{_trials(planned.unfinished)} not ended: what going on needs stays, and goes once the search is archived "
-            "(--archive).",
+            f"{counted(planned.unfinished, 'trial')} not ended: what going on needs stays, and goes once the search is "
+            "archived (--archive).",
         )
     if not by_search:
         _say(console, "There is nothing to remove by this rule.")
@@ -180,10 +180,6 @@ def in_bytes(size: int) -> str:
         if value < 999.5:
             return f"{value:.3g} {unit}"
     return f"{value / 1000:.3g} TB"
-
-
-def _trials(number: int) -> str:
-    return "1 trial" if number == 1 else f"{number:,} trials"
 
 
 def _say(console: Console, sentence: str) -> None:

@@ -163,7 +163,7 @@ def _why_not(a: Arm, b: Arm, metric: str) -> str:
 
 
 def _shared(runs: int) -> str:
-    return f"{runs} run{'' if runs == 1 else 's'} with the same keys, seed{'' if runs == 1 else 's'} and results"
+    return f"{counted(runs, 'run')} with the same keys, seed{'' if runs == 1 else 's'} and results"
 
 
 def _titles(arms: Sequence[Arm]) -> dict[str, str]:
@@ -232,9 +232,7 @@ def _cautions(found: Comparison) -> list[str]:
         )
     counts = [len(arm.values(found.metric)) for arm in arms if not arm.unfinished]
     if counts and 0 < min(counts) <= SCREENING_SEEDS:
-        notes.append(
-            f"Screening: a side has {min(counts)} seed{'' if min(counts) == 1 else 's'}; confirm with fresh ones."
-        )
+        notes.append(f"Screening: a side has {counted(min(counts), 'seed')}; confirm with fresh ones.")
     if found.metric == "best_test_acc":
         notes.append("These are imported accuracies of the best epoch, chosen on the test images.")
     return notes

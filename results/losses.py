@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from results.text import counted
+
 LOSSES = "losses"
 """The entry of a trial's provenance; absent where nothing happened."""
 
@@ -77,22 +79,19 @@ def remarks_on_losses(ids: Sequence[str], provenances: Sequence[Mapping[str, Any
                 smaller.append(trial)
     notes = []
     if retries:
-        each = _some([f"{trial} {count} time{'' if count == 1 else 's'}" for trial, count in retries.items()])
+        each = _some([f"{trial} {counted(count, 'time')}" for trial, count in retries.items()])
         notes.append(
-            f"The worker of {_trials(len(retries))} was lost: {each}. A trial starts again from its checkpoint; the "
-            "causes are in its row (provenance, losses)."
+            f"The worker of {counted(len(retries), 'trial')} was lost: {each}. A trial starts again from its checkpoint; "
+            "the causes are in its row (provenance, losses)."
         )
     if smaller:
         named = list(dict.fromkeys(smaller))
         notes.append(
-            f"For lack of memory {_trials(len(named))} trained with more micro-batches a step than asked: {_some(named)}. "
-            "The batch is the same; rounding, dropout's draws and auxiliary losses of a micro-batch are not."
+            f"For lack of memory {counted(len(named), 'trial')} trained with more micro-batches a step than asked: "
+            f"{_some(named)}. The batch is the same; rounding, dropout's draws and auxiliary losses of a micro-batch "
+            "are not."
         )
     return notes
-
-
-def _trials(count: int) -> str:
-    return "1 trial" if count == 1 else f"{count} trials"
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:

@@ -143,7 +143,7 @@ def _of_spread(rows: pd.DataFrame, spread: Spread, name: str) -> list[str]:
     if seeds:
         gap = detectable_difference(spread.deviation, seeds, freedom=spread.freedom)
         said += (
-            f" With {seeds} seed{'' if seeds == 1 else 's'} a variant, a difference of {100 * gap:.2f} points is found "
+            f" With {counted(seeds, 'seed')} a variant, a difference of {100 * gap:.2f} points is found "
             "with 80 % power between two variants that were named before; smaller ones are not resolved by this table."
         )
     return [said, *_of_ties(ranked, spread, name), *spread.doubt]

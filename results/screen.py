@@ -15,11 +15,11 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from results.cells import TEXT, cells, columns, last_of_best, trial_of
+from results.cells import TEXT, cells, columns, last_of_best, shared_keys, trial_of
 from results.frames import Frames
 from results.period import period
 from results.table import COMPLETE, Table, variants
-from results.text import counted, missing, percent, plain, short
+from results.text import counted, missing, percent, plain
 
 SILENT_SECONDS = 120
 """Without a heartbeat, which comes every few seconds, after which a driver is said to be gone."""
@@ -41,15 +41,8 @@ def print_table(frames: Frames, table: Table, console: Console) -> None:
     console.print()
     for name in table.searches:
         _print_head(frames, name, console, screening=table.is_screening)
-    if table.common:
-        shared = ", ".join(f"{key}={short(value)}" for key, value in table.common.items() if not missing(value))
-        console.print(Text(f"All rows: {plain(shared)}", style="dim"))
-    kinds: dict[str, list[str]] = {}
-    for key, value in table.by_kind.items():
-        _, kind, name = key.split(".", 2)
-        kinds.setdefault(kind, []).append(f"{name}={short(value)}")
-    for kind, said in kinds.items():
-        console.print(Text(f"All {plain(kind)} rows: {plain(', '.join(said))}", style="dim"))
+    for whose, shared in shared_keys(table.common, table.by_kind).items():
+        console.print(Text(f"{plain(whose)}: {plain(shared)}", style="dim"))
     for line in table.protocols:
         console.print(Text(plain(line)))
     if len(table.rows):

@@ -92,7 +92,8 @@ def variants(frames: Frames, search: str | Sequence[str], *, everything: bool = 
     trials = frames.trials_of(*names)
     is_comparison = any(values.get("grid") is not None for values in settings.values())
     keys = [key for key in trials.columns if key not in TRIAL_COLUMNS]
-    varying = [key for key in keys if _varies(trials[key])] or _named_of_one(trials, settings)
+    differing_keys = [key for key in keys if _varies(trials[key])]
+    varying = differing_keys or _named_of_one(trials, settings)
     common = {key: trials[key].iloc[0] for key in keys if key not in varying} if len(trials) else {}
 
     trials = with_protocol(trials).sort_values("search_id", key=lambda ids: ids.map(names.index), kind="stable")
@@ -126,8 +127,7 @@ def variants(frames: Frames, search: str | Sequence[str], *, everything: bool = 
         hidden = max(0, len(halted) - STOPPED_SHOWN)
         table = table.drop(index=halted[STOPPED_SHOWN:])
     named = _named_in_grids(settings)
-    several = [key for key in varying if _varies(trials[key])]
-    by_kind = {key: value for key in several if (value := _shared_by_kind(trials, key, named)) is not None}
+    by_kind = {key: value for key in differing_keys if (value := _shared_by_kind(trials, key, named)) is not None}
     return Table(
         rows=table,
         varying=varying,

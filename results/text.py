@@ -57,9 +57,9 @@ def percent(value: float, digits: int = 2) -> str:
     return "" if missing(value) else f"{100 * value:.{digits}f}"
 
 
-def counted(count: int, word: str, plural: str = "") -> str:
+def counted(count: int, word: str) -> str:
     """`1 trial`, `2 trials`."""
-    return f"{count:,} {word if count == 1 else plural or f'{word}s'}"
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
 def amount(value: float) -> str:

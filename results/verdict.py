@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from results.remarks import Spread
 from results.statistics import Difference, detectable_difference, equivalence_p, holm
 from results.table import LEVEL
+from results.text import counted
 
 DIFFERENT, EQUIVALENT, NOT_RESOLVED = "different", "equivalent", "not resolved"
 MOST_SEEDS = 4096
@@ -74,7 +75,7 @@ def _not_resolved(a: str, b: str, found: Difference, seeds: int, spread: Spread,
     more = f"about {needed} seeds each" if needed <= MOST_SEEDS else f"more than {MOST_SEEDS} seeds each"
     return (
         f"Not resolved: the difference of {a} and {b} is {_interval(found)}; neither a difference nor equivalence within "
-        f"{100 * margin:g} points can be claimed. {seeds} seed{'' if seeds == 1 else 's'} a side find "
+        f"{100 * margin:g} points can be claimed. {counted(seeds, 'seed')} a side find "
         f"{100 * gap:.2f} points with 80 % power; {100 * margin:g} take {more}."
     )
 

@@ -47,7 +47,7 @@ def _where(resources: Resources) -> str:
     if resources.cluster is None:
         return ""
     count = len(resources.cluster.workers)
-    return f", on {count} {'node' if count == 1 else 'nodes'} of the cluster at {resources.cluster.address}"
+    return f", on {counted(count, 'node')} of the cluster at {resources.cluster.address}"
 
 
 def _notes(session: Session, resources: Resources) -> Iterator[str]:

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,3 +95,21 @@ def postgres_server() -> Iterator[Server]:
 def postgres(postgres_server: Server) -> str:
     """The URL of the session's PostgreSQL server."""
     return postgres_server.url
+
+
+@pytest.fixture
+def mount() -> Iterator[Callable[[Path, str], None]]:
+    """Puts a small file system on a folder, made with mount's options, for the test; skips where that is not allowed."""
+    folders: list[Path] = []
+
+    def on(folder: Path, options: str) -> None:
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=False, capture_output=True
+        )
+        if done.returncode:
+            pytest.skip(f"nothing can be mounted here: {done.stderr.decode().strip()}")
+        folders.append(folder)
+
+    yield on
+    for folder in folders:
+        subprocess.run(["umount", "-l", folder], check=False, capture_output=True)

@@ -61,7 +61,7 @@ def answer(frames: Frames, table: Table, search_id: str, found: Comparison | Non
         sentences = [*_winner(table), *sentences]
         return Answer(standing="confirmation with fresh seeds", sentences=[*sentences, *running])
     if table.is_comparison:
-        first = [] if several else _of_first(table, ranked, found)
+        first = [] if several else _of_first(ranked, found)
         return Answer(standing=_standing(table, ranked), sentences=[*sentences, *first, *running])
     confirmed = [name for name in confirmations(frames, search_id) if len(_notes_of(frames, name))]
     for name in confirmed:
@@ -98,7 +98,7 @@ def claims_of(found: Comparison) -> list[str]:
     return [*(pair.claim for pair, still in zip(found.pairs, is_open, strict=True) if not still), rest]
 
 
-def _of_first(table: Table, ranked: pd.DataFrame, found: Comparison | None) -> list[str]:
+def _of_first(ranked: pd.DataFrame, found: Comparison | None) -> list[str]:
     """How the variant that was named first stands to the others, where it is not itself the best: often the question."""
     if found is None or not 1 < len(found.pairs) <= MOST_NAMED or not found.spread.freedom:
         return []
@@ -113,8 +113,8 @@ def _of_first(table: Table, ranked: pd.DataFrame, found: Comparison | None) -> l
         low, high = 100 * each.low, 100 * each.high
         if pair.verdict.word == DIFFERENT:
             way, by = ("above", each.value) if each.value > 0 else ("below", -each.value)
-            bounds = f"{min(abs(low), abs(high)):.2f} to {max(abs(low), abs(high)):.2f}"
-            words.append(f"{100 * by:.2f} points {way} “{pair.b.label}” ({bounds})")
+            least, most = sorted((abs(low), abs(high)))
+            words.append(f"{100 * by:.2f} points {way} “{pair.b.label}” ({least:.2f} to {most:.2f})")
         elif pair.verdict.word == EQUIVALENT:
             words.append(f"equivalent to “{pair.b.label}” within {100 * found.margin:g} points")
         else:

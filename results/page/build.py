@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from results.cells import TEXT, cells, columns, last_of_best, trial_of
+from results.cells import TEXT, cells, columns, last_of_best, shared_keys, trial_of
 from results.comparison import Comparison
 from results.frames import Frames
 from results.page import MARK, charts, charts_of_keys
@@ -21,7 +21,7 @@ from results.page.origin import command, diff_of, failures, malformed, origin, s
 from results.page.vega import Picture, family_of, libraries
 from results.period import period
 from results.table import Table, variants
-from results.text import missing, percent, short
+from results.text import missing, percent
 from results.tuned import is_tuning
 
 FOLDER = Path(__file__).parent
@@ -66,6 +66,8 @@ def report(frames: Frames, search_id: str, storage: str) -> str:
     trials = _trials(frames, table, search_id, storage)
     best = _best(table)
     told = answer(frames, table, search_id, found)
+    of_kinds = {key: value for key, value in table.common.items() if key.startswith("ffn.")}
+    of_all = {key: value for key, value in table.common.items() if key not in of_kinds}
     environment = Environment(
         loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         finalize=_without_controls,
@@ -77,7 +79,7 @@ def report(frames: Frames, search_id: str, storage: str) -> str:
         made=datetime.now(UTC),
         span=period(search, frames.trials_of(search_id)),
         answer=told,
-        common=_shared(table),
+        common=shared_keys(of_all, {**of_kinds, **table.by_kind}),
         table=_rows(frames, table),
         notes=[note for note in (*table.protocols, *table.notes) if note not in told.sentences],
         claims=[] if found is None else claims_of(found),
@@ -131,24 +133,6 @@ def _pictures(frames: Frames, table: Table, search_id: str, found: Comparison | 
 def _best(table: Table) -> str | None:
     """The trial that the page takes as its example: the first row's first one."""
     return str(table.rows["trials"].iloc[0][0]) if len(table.rows) and not table.rows["imported"].iloc[0] else None
-
-
-def _shared(table: Table) -> dict[str, str]:
-    """What all rows have in common, then those of each kind."""
-    lines = {"All rows": {key: value for key, value in table.common.items() if not _of_kind(key)}}
-    for key, value in {**table.common, **table.by_kind}.items():
-        if kind := _of_kind(key):
-            lines.setdefault(f"All {kind} rows", {})[key.rpartition(".")[2]] = value
-    told = {
-        name: ", ".join(f"{key}={short(value)}" for key, value in values.items() if not missing(value))
-        for name, values in lines.items()
-    }
-    return {name: line for name, line in told.items() if line}
-
-
-def _of_kind(key: str) -> str:
-    """The feed-forward kind whose key it is; empty where it is none's."""
-    return key.split(".")[1] if key.startswith("ffn.") else ""
 
 
 def _rows(frames: Frames, table: Table) -> dict[str, Any]:

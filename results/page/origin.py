@@ -12,7 +12,7 @@ import pandas as pd
 from results.cli import DEFAULT_STORAGE
 from results.frames import Frames
 from results.protocol import with_protocol
-from results.text import missing, short
+from results.text import counted, missing, short
 
 MOST_VALUES = 6
 SETTINGS = (
@@ -52,9 +52,7 @@ def origin(frames: Frames, search_id: str) -> list[tuple[str, str]]:
         rows.append(("came in a bundle", ", ".join(f"{key} {value}" for key, value in own["bundle"].items())))
     changes = own.get("changes")
     if changes:
-        rows.append(
-            ("changed on resuming", f"{len(changes)} {'time' if len(changes) == 1 else 'times'}: {short(changes)}")
-        )
+        rows.append(("changed on resuming", f"{counted(len(changes), 'time')}: {short(changes)}"))
     return [(name, value) for name, value in rows if value]
 
 

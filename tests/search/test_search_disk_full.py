@@ -22,31 +22,26 @@ def tiny() -> Experiment:
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small file system")
-def test_a_search_on_a_full_disk_stops_with_a_sentence_and_goes_on_when_there_is_space(tmp_path):
+def test_a_search_on_a_full_disk_stops_with_a_sentence_and_goes_on_when_there_is_space(tmp_path, mount):
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", disk], check=False, capture_output=True)
-    if mounted.returncode:
-        pytest.skip(f"no small file system can be mounted here: {mounted.stderr.decode().strip()}")
-    try:
-        (disk / "tiny.py").write_text(EXPERIMENT)
-        done = run(disk, "tiny.py")
-        assert done.returncode == 2, done.stdout + done.stderr
-        assert done.stderr.startswith("Error: The disk is full (")
-        assert "--resume tiny-1" in done.stderr
-        assert "Traceback" not in done.stderr
-        with Store.open(f"sqlite:///{disk}/runs/arbor.db") as store:
-            assert not any(row.status in ENDED for row in store.trials("tiny-1")), "no trial failed for lack of space"
+    mount(disk, "size=6m")
+    (disk / "tiny.py").write_text(EXPERIMENT)
+    done = run(disk, "tiny.py")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.startswith("Error: The disk is full (")
+    assert "--resume tiny-1" in done.stderr
+    assert "Traceback" not in done.stderr
+    with Store.open(f"sqlite:///{disk}/runs/arbor.db") as store:
+        assert not any(row.status in ENDED for row in store.trials("tiny-1")), "no trial failed for lack of space"
 
-        subprocess.run(["mount", "-o", "remount,size=200m", disk], check=True)
-        done = run(disk, "--resume", "tiny-1")
-        assert done.returncode == 0, done.stdout + done.stderr
-        with Store.open(f"sqlite:///{disk}/runs/arbor.db") as store:
-            for row in store.trials("tiny-1"):
-                assert row.status == "finished"
-                assert [epoch.epoch for epoch in store.epochs(row.id)] == [1, 2, 3]
-    finally:
-        subprocess.run(["umount", "-l", disk], check=False)
+    subprocess.run(["mount", "-o", "remount,size=200m", disk], check=True)
+    done = run(disk, "--resume", "tiny-1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    with Store.open(f"sqlite:///{disk}/runs/arbor.db") as store:
+        for row in store.trials("tiny-1"):
+            assert row.status == "finished"
+            assert [epoch.epoch for epoch in store.epochs(row.id)] == [1, 2, 3]
 
 
 def run(folder, *arguments):

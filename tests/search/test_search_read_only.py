@@ -8,7 +8,7 @@ import pytest
 
 
 @pytest.fixture
-def read_only(tmp_path):
+def read_only(tmp_path, mount):
     """A folder on a disk that is mounted for reading alone, since nothing else stops root."""
     folder = tmp_path / "disk"
     folder.mkdir()
@@ -17,11 +17,8 @@ def read_only(tmp_path):
         yield folder
         folder.chmod(0o700)
         return
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", folder], check=False, capture_output=True)
-    if mounted.returncode:
-        pytest.skip(f"nothing can be mounted here: {mounted.stderr.decode().strip()}")
+    mount(folder, "ro")
     yield folder
-    subprocess.run(["umount", "-l", folder], check=False)
 
 
 def test_a_search_in_a_read_only_folder_is_refused_with_a_sentence(digits, read_only):

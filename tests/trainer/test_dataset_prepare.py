@@ -217,14 +217,10 @@ def of_session(session: int) -> list[int]:
     return alive
 
 
-def test_on_a_full_disk_the_command_says_so_and_leaves_no_half_file(tmp_path, monkeypatch):
+def test_on_a_full_disk_the_command_says_so_and_leaves_no_half_file(tmp_path, monkeypatch, mount):
     source = pictures(tmp_path / "own", dict.fromkeys(LABELS, 30))
     (small := tmp_path / "small").mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", small], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("mounting a small file system needs root")
+    mount(small, "size=1m")
     try:
         monkeypatch.setenv("ARBOR_DATA", str(small))
         result = run("prepare", "own", "--from", source, "--size", "256")
