@@ -9,6 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from trainer.ahead import compile_ahead
+
 PLENTY = 10**9
 """Images; a trial of so many is compiled."""
 
@@ -18,6 +20,7 @@ class _FirstStepError(Exception):
 
 
 def _main(flat: str) -> None:
+    compile_ahead(json.loads(flat))  # as every trial begins
     import torch
 
     from trainer.compiled import Compilation, compiles

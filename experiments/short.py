@@ -3,14 +3,11 @@ from search.experiment import Experiment
 
 
 def short() -> Experiment:
-    """How few epochs does vit_tiny need on CIFAR-10 for what `fast` reaches in 75, at half its batch and with cutout?"""
+    """In how few seconds does vit_tiny reach on CIFAR-10 what `fast` reached in 75 epochs, with cutout at batch 512?"""
+    ways = ((6e-3, 25), (4e-3, 25), (8e-3, 25), (6e-3, 22), (8e-3, 20), (6e-3, 30))
     return Experiment(
         base=RECIPE,
-        grid=[
-            {"augment": augment, "epochs": epochs}
-            for augment, horizons in (("crop_pad_cutout", (25, 30, 35, 40)), ("crop_pad_alternate", (25, 30)))
-            for epochs in horizons
-        ],
+        grid=[{"lr": lr, "epochs": epochs} for lr, epochs in ways],
         seeds=(0, 1),
         concurrency=1,
     )

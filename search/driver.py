@@ -140,7 +140,7 @@ def _fit(
         trainable,
         tune_config=tune.TuneConfig(
             num_samples=-1,
-            search_alg=SessionSearcher(session, work),
+            search_alg=SessionSearcher(session, work, ahead=_first_trains_here(resources)),
             scheduler=SessionScheduler(session, watchdog),
             reuse_actors=True,
             trial_name_creator=_trial_name,
@@ -157,6 +157,11 @@ def _fit(
         ),
     )
     tuner.fit()
+
+
+def _first_trains_here(resources: Resources) -> bool:
+    """Whether a process of this machine knows the GPU and the shapes of the first trial."""
+    return resources.cluster is None and resources.gpus_per_trial > 0 and resources.workers_per_trial == 1
 
 
 def _bring_up(resources: Resources, dashboard: bool, send_code: bool, temporary: Path) -> Any:

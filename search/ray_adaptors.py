@@ -26,6 +26,7 @@ from search.session import Session
 from search.told import display_name
 from search.watchdog import Watchdog
 from search.worker import TrialWorker
+from trainer.ahead import compile_ahead
 from trainer.config import TrialConfig
 from trainer.memory import finer
 
@@ -104,11 +105,16 @@ def _noted(session: Session) -> Iterator[None]:
 
 
 class SessionSearcher(Searcher):
-    """Asks the session for the next trial, and tells it when Tune has given one up."""
+    """Asks the session for the next trial, and tells it when Tune has given one up.
 
-    def __init__(self, session: Session, work: dict[str, Any]) -> None:
+    Args:
+        work: what is the same for all trials.
+        ahead: whether to compile for the first trial here, while Ray starts its worker.
+    """
+
+    def __init__(self, session: Session, work: dict[str, Any], *, ahead: bool) -> None:
         super().__init__(metric="val_acc", mode="max")
-        self._session, self._work = session, work
+        self._session, self._work, self._ahead = session, work, ahead
         self._ids: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is text
@@ -116,6 +122,9 @@ class SessionSearcher(Searcher):
             assignment = self._session.next_trial()
         if assignment is None:
             return Searcher.FINISHED if self._session.done else None
+        if self._ahead:
+            self._ahead = False
+            compile_ahead(assignment.flat, self._work["variants"])
         self._ids[trial_id] = assignment.trial_id
         own = {
             "trial": assignment.trial_id,

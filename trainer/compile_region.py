@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 
 from arch_space.auxiliary import with_auxiliary
-from trainer.compiled import compilation_key, compile_regions, distinct_regions, note
+from trainer.compiled import claim, compilation_key, compile_regions, distinct_regions, note
 from trainer.evaluation import EVALUATION_BATCH, autocast
 
 if TYPE_CHECKING:
@@ -87,25 +87,36 @@ class _ReachedError(Exception):
     """The forward pass has come to the region."""
 
 
-def _main(flat: str, region: str, *variants: str) -> None:
-    from trainer.config import TrialConfig
-    from trainer.resolve import discover_variants
+def make_region(config: TrialConfig, region: int) -> None:
+    """Its code on disk, unless that is there or somebody is at it."""
+    key = compilation_key(config)
+    if not note(key, region, "evaluates").exists() and claim(key, region):
+        make_claimed_region(config, region)
 
-    discover_variants(variants)
-    config, number = TrialConfig.from_flat(json.loads(flat)), int(region)
+
+def make_claimed_region(config: TrialConfig, region: int) -> None:
+    """Its code on disk, with notes that say so, and the claim given up."""
     key = compilation_key(config)
 
     def done(what: str, seconds: dict[str, float]) -> None:
-        path = note(key, number, what)
+        path = note(key, region, what)
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
             json.dump({"seconds": seconds}, file)
         os.replace(file.name, path)
 
     try:
-        compile_to_disk(config, number, done)
+        compile_to_disk(config, region, done)
     finally:
-        note(key, number, "claimed").unlink(missing_ok=True)
+        note(key, region, "claimed").unlink(missing_ok=True)
+
+
+def _main(flat: str, region: str, *variants: str) -> None:
+    from trainer.config import TrialConfig
+    from trainer.resolve import discover_variants
+
+    discover_variants(variants)
+    make_claimed_region(TrialConfig.from_flat(json.loads(flat)), int(region))
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ import torch
 from torch import nn
 
 from arch_space.registry import FFN
+from trainer.ahead import compiles_ahead
 from trainer.fingerprint import source_hash, variant_source
 
 if TYPE_CHECKING:
@@ -110,6 +111,11 @@ def compiles(config: TrialConfig, device: torch.device) -> bool:
     return device.type == "cuda" and config.compile and not config.deterministic
 
 
+def repays_making(config: TrialConfig, training_images: int) -> bool:
+    """Whether a new trial, on a GPU, of so many images an epoch has its code made."""
+    return config.compile and not config.deterministic and config.epochs * training_images >= REPAYS_MAKING
+
+
 def distinct_regions(model: nn.Module) -> list[list[nn.Module]]:
     """The regions of a model, equal ones together, in the order of the model."""
     alike: dict[str, list[nn.Module]] = {}
@@ -131,6 +137,7 @@ class Compilation:
         self._config, self._wanted = config, wanted
         self._key = compilation_key(config) if wanted else ""
         self._regions = range(len(distinct_regions(model))) if wanted else range(0)
+        self._left_to_ahead = False
 
     @property
     def loaded(self) -> bool:
@@ -147,6 +154,9 @@ class Compilation:
         if self.loaded:
             return True
         made = not self._missing("ready")
+        if not made and self._left_to_ahead and not compiles_ahead():
+            self._left_to_ahead = False
+            self.start_beside(images_left)  # it failed, or compiled for other shapes
         enough = REPAYS_LOADING if made else REPAYS_MAKING
         return self._trains(images_left, enough) and _compiler.done() and made
 
@@ -171,9 +181,12 @@ class Compilation:
 
     def start_beside(self, images_left: int) -> None:
         """Have processes compile what the disk lacks and nobody is at, unless too few images are to be trained."""
-        if self._wanted and self._trains(images_left, REPAYS_MAKING):
+        if not self._wanted or not self._trains(images_left, REPAYS_MAKING):
+            return
+        self._left_to_ahead = compiles_ahead()
+        if not self._left_to_ahead:
             for region in self._missing("evaluates"):
-                if self._claim(region):
+                if claim(self._key, region):
                     self._start(region)
 
     def wait(self, images_left: int, most_seconds: float = 120) -> None:
@@ -181,8 +194,9 @@ class Compilation:
         if self._wanted and self._trains(images_left, REPAYS_LOADING):
             _compiler.wait()
         end = time.monotonic() + most_seconds
-        while time.monotonic() < end and any(
-            note(self._key, region, "claimed").exists() for region in self._missing("evaluates")
+        while time.monotonic() < end and (
+            compiles_ahead()
+            or any(note(self._key, region, "claimed").exists() for region in self._missing("evaluates"))
         ):
             time.sleep(0.2)
 
@@ -203,18 +217,6 @@ class Compilation:
     def _missing(self, what: str) -> list[int]:
         return [region for region in self._regions if not note(self._key, region, what).exists()]
 
-    def _claim(self, region: int) -> bool:
-        """Whether nobody else compiles this region at the moment; from now on, we do."""
-        claim = note(self._key, region, "claimed")
-        try:
-            if time.time() - claim.stat().st_mtime < STALE_SECONDS:
-                return False
-        except FileNotFoundError:
-            pass
-        claim.parent.mkdir(parents=True, exist_ok=True)
-        claim.touch()
-        return True
-
     def _start(self, region: int) -> subprocess.Popen[bytes]:
         flat = json.dumps(self._config.to_flat())
         return subprocess.Popen(
@@ -223,10 +225,7 @@ class Compilation:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=Path(__file__).resolve().parent.parent,
-            env={
-                **os.environ,
-                "TORCHINDUCTOR_COMPILE_THREADS": str(max(2, (os.cpu_count() or 1) // len(self._regions))),
-            },
+            env={**os.environ, **threads_for(len(self._regions))},
             start_new_session=True,  # Ctrl-C is the trial's: half-made code would help nobody
         )
 
@@ -242,6 +241,24 @@ def compilation_key(config: TrialConfig) -> str:
     ]
     parts += [variant_source(type(config.model.ffn)), config.model.to_flat()]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+
+
+def threads_for(regions: int) -> dict[str, str]:
+    """The environment of the processes that compile so many regions at once: torch reads it with its compiler."""
+    return {"TORCHINDUCTOR_COMPILE_THREADS": str(max(2, (os.cpu_count() or 1) // max(1, regions)))}
+
+
+def claim(key: str, region: int) -> bool:
+    """Whether nobody else compiles this region at the moment; from now on, the caller does."""
+    claimed = note(key, region, "claimed")
+    try:
+        if time.time() - claimed.stat().st_mtime < STALE_SECONDS:
+            return False
+    except FileNotFoundError:
+        pass
+    claimed.parent.mkdir(parents=True, exist_ok=True)
+    claimed.touch()
+    return True
 
 
 def note(key: str, region: int, what: str) -> Path:

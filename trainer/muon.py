@@ -47,12 +47,7 @@ class Muon(EagerOptimizer):
         momentum: float = 0.95,
         capturable: bool = False,
     ) -> None:
-        alike: dict[tuple[tuple[int, ...], int], list[nn.Parameter]] = {}
-        for parameter, pieces in matrices:
-            if parameter.ndim != 2 or len(parameter) % pieces:
-                raise ValueError(f"Muon takes matrices, and stacks of equal ones, but got {tuple(parameter.shape)}.")
-            alike.setdefault((tuple(parameter.shape), pieces), []).append(parameter)
-        groups = [{"params": parameters, "pieces": pieces} for (_, pieces), parameters in alike.items()]
+        groups = [{"params": parameters, "pieces": pieces} for pieces, parameters in _alike(matrices)]
         super().__init__(groups, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
         self._own_groups = list(self.param_groups)
         self.adamw = AdamW(others, lr=lr, fused=True, capturable=capturable)
@@ -110,6 +105,31 @@ class Muon(EagerOptimizer):
         self.param_groups = [*self._own_groups, *self.adamw.param_groups]
 
 
+def _alike(matrices: Iterable[tuple[nn.Parameter, int]]) -> list[tuple[int, list[nn.Parameter]]]:
+    """Those of one shape and as many pieces together. Raises ValueError for what is no matrix, or no stack of equal ones."""
+    alike: dict[tuple[tuple[int, ...], int], list[nn.Parameter]] = {}
+    for parameter, pieces in matrices:
+        if parameter.ndim != 2 or len(parameter) % pieces:
+            raise ValueError(f"Muon takes matrices, and stacks of equal ones, but got {tuple(parameter.shape)}.")
+        alike.setdefault((tuple(parameter.shape), pieces), []).append(parameter)
+    return [(pieces, parameters) for (_, pieces), parameters in alike.items()]
+
+
+def batch_shapes(matrices: Iterable[tuple[nn.Parameter, int]]) -> list[tuple[int, int, int]]:
+    """The batches (n, r, c) that a GPU orthogonalises in a step of `Muon(matrices, ...)`."""
+    shapes = []
+    for pieces, parameters in _alike(matrices):
+        rows, columns = parameters[0].shape
+        shapes.append((len(parameters) * pieces, rows // pieces, columns))
+    return [_filled(shapes[n] for n in batch) for batch in batches_of(shapes)]
+
+
+def _filled(shapes: Iterable[Sequence[int]]) -> tuple[int, int, int]:
+    """The batch that holds stacks (n, r, c), each laid wide."""
+    sides = [(count, *sorted((rows, columns))) for count, rows, columns in shapes]
+    return sum(side[0] for side in sides), max(side[1] for side in sides), max(side[2] for side in sides)
+
+
 def orthogonalise_all(stacks: Sequence[Tensor], *, together: bool) -> list[Tensor]:
     """`orthogonalise` of each stack (n, r, c); `together` computes several stacks in one batch, as suits a GPU.
 
@@ -122,10 +142,7 @@ def orthogonalise_all(stacks: Sequence[Tensor], *, together: bool) -> list[Tenso
     results: dict[int, Tensor] = {}
     for batch in batches_of([tuple(stack.shape) for stack in stacks]):
         wide = [stacks[n] if stacks[n].shape[1] <= stacks[n].shape[2] else stacks[n].mT for n in batch]
-        count = sum(len(stack) for stack in wide)
-        filled = wide[0].new_zeros(
-            count, max(w.shape[1] for w in wide), max(w.shape[2] for w in wide), dtype=torch.bfloat16
-        )
+        filled = wide[0].new_zeros(_filled(stack.shape for stack in wide), dtype=torch.bfloat16)
         parts = filled.split([len(stack) for stack in wide])
         for part, stack in zip(parts, wide, strict=True):
             part[:, : stack.shape[1], : stack.shape[2]].copy_(stack)

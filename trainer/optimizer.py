@@ -35,6 +35,23 @@ def _plain_optimizer(model: nn.Module, config: TrialConfig, device: torch.device
     on_gpu = device.type == "cuda"
     # a graph on the GPU reads the rate where it lies, so it must lie in a tensor
     lr: float | Tensor = torch.tensor(config.lr, device=device) if on_gpu else config.lr
+    matrices, decayed, plain = parts_of(model, config)
+    groups: list[dict[str, Any]] = [
+        {"params": parameters, "weight_decay": decay}
+        for parameters, decay in ((decayed, config.weight_decay), (plain, 0.0))
+        if parameters
+    ]
+    if config.optimizer == "muon":
+        return Muon(matrices, groups, lr=lr, weight_decay=config.weight_decay, capturable=on_gpu)
+    if config.optimizer == "sgd":
+        return SGD(groups, lr=lr, momentum=0.9, nesterov=True, fused=True)
+    return AdamW(groups, lr=lr, fused=True, capturable=on_gpu)
+
+
+def parts_of(
+    model: nn.Module, config: TrialConfig
+) -> tuple[list[tuple[nn.Parameter, int]], list[nn.Parameter], list[nn.Parameter]]:
+    """Muon's matrices, each with how many are stacked in it; what else is decayed; what is not."""
     exempt, no_muon = _named(model, "no_weight_decay"), _named(model, "no_muon")
     stacked = _stacked(model)
     matrices: list[tuple[nn.Parameter, int]] = []
@@ -47,16 +64,7 @@ def _plain_optimizer(model: nn.Module, config: TrialConfig, device: torch.device
             matrices.append((parameter, stacked.get(name, 1)))
         else:
             decayed.append(parameter)
-    groups: list[dict[str, Any]] = [
-        {"params": parameters, "weight_decay": decay}
-        for parameters, decay in ((decayed, config.weight_decay), (plain, 0.0))
-        if parameters
-    ]
-    if config.optimizer == "muon":
-        return Muon(matrices, groups, lr=lr, weight_decay=config.weight_decay, capturable=on_gpu)
-    if config.optimizer == "sgd":
-        return SGD(groups, lr=lr, momentum=0.9, nesterov=True, fused=True)
-    return AdamW(groups, lr=lr, fused=True, capturable=on_gpu)
+    return matrices, decayed, plain
 
 
 def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

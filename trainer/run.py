@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from results.cli import DEFAULT_STORAGE, run
+from trainer.ahead import compile_ahead
 
 EXAMPLES = """\
 Train one trial, as a search would, with a progress bar; its rows go under the search `single-1`.
@@ -35,7 +36,8 @@ def main(
     ] = None,
     storage: Annotated[str, typer.Option(help="Where results go: any SQLAlchemy URL.")] = DEFAULT_STORAGE,
 ) -> None:
-    from trainer.single import train_single
+    compile_ahead({key: value for key, _, value in (pair.partition("=") for pair in pairs or [])}, variants or ())
+    from trainer.single import train_single  # imports torch, for seconds
 
     code = train_single(pairs or [], reset=reset, threads=threads, variants=tuple(variants or ()), storage=storage)
     raise typer.Exit(code)

@@ -1,0 +1,45 @@
+"""Compiling for a trial before its own process has imported torch.
+
+A process that is new to the shapes of its trial would import for two seconds, then compile Triton's kernels one after the
+other before its first step, and only then start those that compile its blocks. `python -m trainer.compile_ahead` does all
+of it from the first moment, beside the imports (results/LOG.md, 2026-11-30). This module imports nothing that takes time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+_REPOSITORY = str(Path(__file__).resolve().parent.parent)
+_GPU = Path("/dev/nvidiactl")
+"""What the driver makes, where there is one."""
+
+_process: subprocess.Popen[bytes] | None = None
+
+
+def compile_ahead(flat: Mapping[str, object], variants: Iterable[str] = ()) -> None:
+    """Start it, for the trial that this machine will train first; nothing where no GPU is seen.
+
+    Args:
+        flat: the trial, also as a person gave it: what is wrong with it, others say.
+    """
+    global _process
+    if not _GPU.exists() or os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        return
+    _process = subprocess.Popen(
+        [sys.executable, "-m", "trainer.compile_ahead", json.dumps(dict(flat)), *variants],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (_REPOSITORY, os.environ.get("PYTHONPATH"))))},
+        start_new_session=True,  # Ctrl-C is the trial's: half-made code would help nobody
+    )
+
+
+def compiles_ahead() -> bool:
+    """Whether it is still at it."""
+    return _process is not None and _process.poll() is None
