@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 SMALL: Flat = {"data": "digits", "patch": 16, "dim": 16, "depth": 1, "heads": 1, "batch_size": 128}
 """On a CPU: small enough to see that a benchmark works."""
 
+LARGE: Flat = {"batch_size": 1024, "augment": "crop_pad_alternate"}
+"""What is timed: the batch at which the card is full, as in all that the log has."""
 
-def trial_config(changes: Flat, *, epochs: int) -> TrialConfig:
-    """vit_tiny on CIFAR-10 as `experiments/fast.py` trains it, on a GPU; `SMALL` on a CPU."""
+
+def trial_config(changes: Flat, *, epochs: int, recipe: Flat = LARGE) -> TrialConfig:
+    """vit_tiny on CIFAR-10 as `experiments/fast.py` trains it but for `recipe`, on a GPU; `SMALL` on a CPU."""
     from experiments.fast import fast
 
     on_gpu = torch.cuda.is_available()
-    base = {**fast().base, "ffn": "mlp", **({} if on_gpu else SMALL), **changes}
+    base = {**fast().base, "ffn": "mlp", **recipe, **({} if on_gpu else SMALL), **changes}
     base["epochs"] = max(epochs, int(base["epochs"] or 0))
     return resolve(base, on_gpu=on_gpu)
 

@@ -6,6 +6,7 @@ from trainer.config import Flat
 def recipes() -> Experiment:
     """How should vit_tiny be trained on CIFAR-10: what does each recipe reach in 30 epochs?"""
     quick: Flat = {**fast().base, "ffn": "mlp", "ffn.mlp.hidden": 256}
+    large: Flat = {**quick, "batch_size": 1024, "augment": "crop_pad_alternate"}
     usual: Flat = {
         "ffn": "mlp",
         "ffn.mlp.hidden": 256,
@@ -22,10 +23,11 @@ def recipes() -> Experiment:
     grid: list[Flat] = [
         usual,
         {**usual, "dropout": 0.0, "augment": "crop_pad_alternate", "label_smoothing": 0.1, "schedule": "linear"},
-        {**quick, "optimizer": "adamw", "lr": 2e-3},
-        {**quick, "optimizer": "sgd", "lr": 0.1, "weight_decay": 5e-4},
-        {**quick, "batch_size": 512, "lr": 4e-3},
-        {**quick, "augment": "crop_resized"},
+        {**large, "optimizer": "adamw", "lr": 2e-3},
+        {**large, "optimizer": "sgd", "lr": 0.1, "weight_decay": 5e-4},
+        {**quick, "augment": "crop_pad_alternate", "lr": 4e-3},
+        {**large, "augment": "crop_resized"},
+        large,
         quick,
     ]
     own = ("data", "epochs")

@@ -4,10 +4,10 @@ A model of four equal blocks costs one compile, not four; two models with equal 
 torch keeps the compiled code on disk, where the other workers of a search and later processes find it.
 
 A trial never waits for the compiler. It starts eager, and never imports the compiler if it ends soon (but DeepSpeed does,
-under ZeRO). Where the disk has no code for its shapes yet, processes of their own (`python -m trainer.compile_region`), one
-for each kind of region, compile beside it; torch's compiler, which even code from the disk needs, is imported in a thread
-beside it once its steps have been recorded. Between epochs the trial looks whether both are done. Only where an earlier
-trial of this process has left the code in memory does it start compiled.
+under ZeRO). Where the disk has no code for its shapes yet, processes of their own, one for each kind of region, compile
+beside it: those of `trainer.ahead`, or else `python -m trainer.compile_region`. torch's compiler, which even code from the
+disk needs, is imported in a thread beside it once its steps have been recorded. Between epochs the trial looks whether both
+are done. Only where an earlier trial of this process has left the code in memory does it start compiled.
 
 To make compiled code costs seconds, and to take it up costs some, too. What a process will yet train is known of one
 trial only, so it also counts what it has trained eagerly in these shapes: once that would have repaid the cost, more may
@@ -16,6 +16,7 @@ well come, and at the worst twice the cost was paid.
 
 from __future__ import annotations
 
+import copyreg
 import getpass
 import hashlib
 import importlib
@@ -55,6 +56,19 @@ STALE_SECONDS = 300
 
 COMPILER = ("torch._dynamo", "torch._inductor.compile_fx")
 """What takes seconds to import; the second is what the first imports when it compiles."""
+
+
+def _memory_format(name: str) -> torch.memory_format:
+    return getattr(torch, name)
+
+
+def _reduced(form: torch.memory_format) -> tuple[Any, tuple[str]]:
+    return _memory_format, (str(form).removeprefix("torch."),)
+
+
+# torch finds compiled code by a hash over pickles, and a memory format is pickled by the name of the first module loaded
+# that has a global `torch`. That would be another one in a process which compiles than in one which trains.
+copyreg.pickle(torch.memory_format, _reduced)
 
 _ready_here: set[str] = set()
 _trained_eagerly: dict[str, int] = defaultdict(int)

@@ -49,6 +49,25 @@ with tempfile.TemporaryDirectory() as folder:
 print(json.dumps(sorted(set(compiled))))
 """
 
+TAKEN_UP = """
+import trainer.single  # as in `python -m trainer.run`, which does not import torch itself
+import json, sys, tempfile
+from pathlib import Path
+from trainer.engine import device_of
+from trainer.resolve import resolve
+from trainer.trial import Trial
+
+config = resolve(json.loads(sys.argv[1]), on_gpu=True)
+with tempfile.TemporaryDirectory() as folder:
+    trial = Trial(config, Path(folder), device=device_of(True), threads=1)
+    for report in trial.reports():
+        if "compiled" in report.row.extra:
+            break
+    trial.close()
+from torch._dynamo.utils import counters
+print(json.dumps([counters["aot_autograd"]["autograd_cache_hit"], counters["aot_autograd"]["autograd_cache_miss"]]))
+"""
+
 
 def output(*arguments, **environment):
     done = subprocess.run(
@@ -85,3 +104,10 @@ def test_the_blocks_of_a_long_trial_are_compiled_once(digits, tmp_path, monkeypa
     made = [path.stat().st_mtime_ns for region in notes for path in region]
     output("-m", "trainer.compile_ahead", json.dumps(FLAT), **caches(tmp_path))
     assert [path.stat().st_mtime_ns for region in notes for path in region] == made
+
+
+def test_a_trial_takes_up_the_code_that_was_made_ahead_of_it(digits, tmp_path):
+    output("-m", "trainer.compile_ahead", json.dumps(FLAT), **caches(tmp_path))
+    hits, misses = json.loads(output("-c", TAKEN_UP, json.dumps(FLAT), **caches(tmp_path)).splitlines()[-1])
+    assert hits >= 3
+    assert misses == 0

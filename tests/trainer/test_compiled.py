@@ -1,5 +1,10 @@
 """Which regions of a model are compiled apart, and what each is compiled on."""
 
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
 import torch
 
 from arch_space.model import ModelConfig
@@ -29,3 +34,34 @@ def test_a_region_is_compiled_on_input_of_the_form_that_the_model_gives_it() -> 
         form, real = input_form(config, number, 2, torch.device("cpu")), seen[first]
         assert (form.shape, form.stride(), form.dtype) == (real.shape, real.stride(), real.dtype)
         assert form.requires_grad == real.requires_grad == (number > 0)
+
+
+KEY = """
+import sys, types
+first = types.ModuleType("first")
+if sys.argv[1] == "late":  # torch is imported by a module that is loaded already, and has it as a global
+    sys.modules["first"] = first
+import torch
+first.torch = torch
+if sys.argv[2] == "ours":
+    import trainer.compiled
+from torch._inductor.codecache import FxGraphCachePickler
+empty = torch.fx.GraphModule(torch.nn.Module(), torch.fx.Graph())
+print(FxGraphCachePickler(empty).dumps([torch.contiguous_format, torch.channels_last, torch.float32, torch.strided]).hex())
+"""
+
+
+def key(*arguments: str) -> str:
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", KEY, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=root).stdout
+
+
+def test_torch_finds_compiled_code_again_whoever_imported_torch_first() -> None:
+    assert key("early", "torchs") != key("late", "torchs")  # else torch has mended it, and we need not
+    assert key("early", "ours") == key("late", "ours")
+
+
+def test_a_memory_format_is_what_it_was_after_pickling() -> None:
+    for form in (torch.contiguous_format, torch.channels_last, torch.preserve_format):
+        assert pickle.loads(pickle.dumps(form)) is form
