@@ -10,7 +10,8 @@ import json
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from arch_space.cost import cost
 from arch_space.shapes_only import shapes_only
 from arch_space.vit_tiny import HEAD_WIDTH
 from trainer.compile_region import make_region
-from trainer.compiled import distinct_regions, repays_making, threads_for
+from trainer.compiled import STALE_SECONDS, distinct_regions, repays_making, threads_for
 from trainer.dataset import read_header
 from trainer.muon import batch_shapes, orthogonalise
 from trainer.optimizer import parts_of
@@ -78,16 +79,25 @@ def multiply(count: int, rows: int, columns: int) -> None:
     orthogonalise(torch.zeros(count, rows, columns, dtype=torch.bfloat16, device="cuda"))
 
 
+def run_forked(jobs: Sequence[Callable[[], None]], most_seconds: float) -> None:
+    """Each job in a process of its own, all at once; what takes longer is killed, so that nobody waits for it for ever."""
+    processes = [multiprocessing.get_context("fork").Process(target=job) for job in jobs]
+    for process in processes:
+        process.start()
+    end = time.monotonic() + most_seconds
+    for process in processes:
+        process.join(max(0.0, end - time.monotonic()))
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
 def _main(flat: str, *variants: str) -> None:
     torch.set_num_threads(1)  # threads do not survive a fork
     discover_variants(variants)
     config = resolve(json.loads(flat), on_gpu=True)
     images = read_header(config.data).counts["train"]
-    processes = [multiprocessing.get_context("fork").Process(target=job) for job in jobs_of(config, images)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
+    run_forked(jobs_of(config, images), most_seconds=STALE_SECONDS)
 
 
 if __name__ == "__main__":

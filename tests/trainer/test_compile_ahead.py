@@ -1,11 +1,14 @@
 """What is compiled before a trial's own process has imported torch: which jobs there are, and who starts them."""
 
+import time
+from functools import partial
+
 import pytest
 import torch
 
 from experiments.fast import fast
 from trainer import ahead, muon
-from trainer.compile_ahead import jobs_of
+from trainer.compile_ahead import jobs_of, run_forked
 from trainer.config import TrialConfig
 from trainer.muon import batch_shapes, orthogonalise_all
 from trainer.optimizer import parts_of
@@ -92,3 +95,12 @@ def test_the_process_finds_data_and_kinds_from_where_the_user_stands(gpu_file, d
         assert ahead.compiles_ahead()
         assert ahead._process.wait(60) == code
         assert not ahead.compiles_ahead()
+
+
+def test_a_job_that_hangs_is_killed_and_the_others_end_by_themselves(tmp_path):
+    made = tmp_path / "made"
+    jobs = [partial(time.sleep, 3600), made.touch, partial(int, "no number")]
+    began = time.monotonic()
+    run_forked(jobs, most_seconds=2)
+    assert made.exists()
+    assert time.monotonic() - began < 60
