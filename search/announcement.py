@@ -53,7 +53,7 @@ def _where(resources: Resources) -> str:
 def _notes(session: Session, resources: Resources) -> Iterator[str]:
     """What a person should know before these trials run, a sentence each."""
     experiment, scheduler = session.experiment, session.scheduler.name
-    if not session.sampler_is_exact:
+    if not session.supply.sampler_is_exact:
         yield (
             f"Note: the sampler {experiment.sampler} could not be brought back exactly; it knows all results, but may ask "
             "for other variants than it would have."

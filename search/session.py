@@ -8,7 +8,6 @@ carry calls to here.
 from __future__ import annotations
 
 import heapq
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,27 +15,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from arch_space.cost import price
 from results.losses import Loss, accumulations, causes, lost_workers, with_loss
 from results.rows import DecisionRow, TrialRow
 from results.store import ENDED, STOPPED_AS_ASKED, Store
 from search.budget import Budget
 from search.ended import Ended
 from search.experiment import Experiment
-from search.latencies import LATENCY, latency_of
 from search.requested import Requested
-from search.sampler import Past, Sampler, Suggester
+from search.sampler import Suggester
 from search.schedulers import judge_again
-from search.told import slug, varied
-from search.tuning import ComparisonPlan
+from search.supply import Supply
 from search.verdict import NOT_JUDGED, Entrant, Verdict
 from trainer import checkpoint
-from trainer.config import Flat, TrialConfig
+from trainer.config import Flat
 from trainer.dataset import Header
 from trainer.lease import SupersededError
 from trainer.memory import finer
 from trainer.report import Report
-from trainer.resolve import resolve
 
 RETRIES = 2
 """How often a trial whose worker was lost starts again from its checkpoint, over all drivers of its search."""
@@ -89,7 +84,6 @@ class Session:
         trials_folder: Path | None = None,
     ) -> None:
         self.store, self.search_id, self.experiment, self.folder = store, search_id, experiment, folder
-        self._trials_folder = trials_folder if trials_folder is not None else folder
         self.concurrency = concurrency
         self.header, self._gpus = header, gpus_per_trial
         self.on_event = on_event
@@ -99,11 +93,6 @@ class Session:
             seconds=time_budget_seconds, gpu_hours=gpu_hours, gpus_per_trial=gpus_per_trial, clock=clock
         )
         self.scheduler = experiment.build_scheduler()
-        self.sampler = sampler
-        if sampler is None and not experiment.is_comparison:
-            self.sampler = Sampler(experiment, startup_trials)
-        self.sampler_is_exact = True
-        """Whether the sampler will ask what it would have asked, had nothing been interrupted."""
         self.unfinished: dict[str, TrialRow] = {}
         """The trials that have not ended, by their ids; of the others the store has the rows."""
         self.ended = Ended()
@@ -113,9 +102,21 @@ class Session:
         self._waiting: list[tuple[bool, int, str]] = []
         """A heap of the trials that have neither ended nor a worker, by their numbers; those that a killed driver was
         training come first, as if it had not been killed."""
-        self._exhausted = False
         self.requested = Requested(store, search_id)
-        self._take_up()
+        rows, curves = store.trials(search_id), store.curves(search_id)
+        self.supply = Supply(
+            store,
+            search_id,
+            experiment,
+            sampler=sampler,
+            startup_trials=startup_trials,
+            header=header,
+            on_gpu=gpus_per_trial > 0,
+            trials_folder=trials_folder if trials_folder is not None else folder,
+            rows=rows,
+            curves=curves,
+        )
+        self._take_up(rows, curves)
 
     # what to train next
 
@@ -127,7 +128,7 @@ class Session:
         if self._waiting:
             row: TrialRow | None = self.unfinished[heapq.heappop(self._waiting)[-1]]
         else:
-            row = self._new_trial()
+            row = self.supply.new(self.begun + 1)
         if row is None:
             return None
         self._live.add(row.id)
@@ -145,7 +146,7 @@ class Session:
     @property
     def done(self) -> bool:
         """Whether no trial will be given out any more. While one runs, it may be paused and asked for again."""
-        return self._winding_up or not (self._waiting or self._has_new or self._live)
+        return self._winding_up or not (self._waiting or self.supply.has_new(self.begun) or self._live)
 
     @property
     def paused(self) -> list[str]:
@@ -168,61 +169,12 @@ class Session:
     @property
     def planned(self) -> int:
         """Trials that the search has when it ends."""
-        if self.experiment.is_comparison:
-            return self._plan.total
-        return max(self.begun, self.experiment.trials) if not self._exhausted else self.begun
+        return self.supply.planned(self.begun)
 
     @property
     def complete(self) -> bool:
         """Whether every planned trial has come to an end of its own."""
-        return not self._has_new and not self.unfinished
-
-    @property
-    def _has_new(self) -> bool:
-        if self.experiment.is_comparison:
-            return self._plan.has_new
-        return not self._exhausted and self.begun < self.experiment.trials
-
-    def _new_trial(self) -> TrialRow | None:
-        if not self._has_new:
-            return None
-        number = self.begun + 1
-        if self.sampler is None:
-            config = self._plan.pop()
-            return self._insert(number, config, self._plan.marks(config)) if config is not None else None
-        flat = self.sampler.ask(number)
-        if flat is None:
-            self._exhausted = True
-            return None
-        return self._insert(number, self._resolve(flat), sampled=self.sampler.chosen(number))
-
-    def _resolve(self, flat: Flat) -> TrialConfig:
-        if self.header is None:
-            return TrialConfig.from_flat(flat)
-        return resolve(flat, on_gpu=self._gpus > 0, header=self.header)
-
-    def _insert(
-        self, number: int, config: TrialConfig, marks: Mapping[str, Any] | None = None, sampled: Sequence[str] = ()
-    ) -> TrialRow:
-        """The row, `marks` in its provenance, is in the store before a worker hears of the trial."""
-        costs = price(config.model)
-        flat = config.to_flat()
-        measured = LATENCY in self.experiment.objectives and self.header is not None  # a simulation measures nothing
-        latency = latency_of(self.store, config) if measured else None
-        words = slug(flat, [*sampled, *varied(self.experiment)])
-        trial_id = self.store.add_trial(
-            self.search_id,
-            number,
-            flat,
-            parameters=costs.parameters,
-            neurons_used=costs.neurons_used,
-            macs=costs.macs,
-            macs_conditional=costs.macs_conditional,
-            latency_seconds=latency,
-            provenance={"folder": str(self._trials_folder / f"{number:03d}-{words}"), **(marks or {})},
-        )
-        row = self.unfinished[trial_id] = self.store.trial(trial_id)
-        return row
+        return not self.supply.has_new(self.begun) and not self.unfinished
 
     # what a report means
 
@@ -250,12 +202,9 @@ class Session:
         verdict = NOT_JUDGED if report.ended else self.scheduler.judge(self._entrant(row), report.row.epoch, value)
         status = report.status if report.ended else "stopped" if verdict.stop else "running"
         row = self._commit(row, report, verdict, status, provenance)
-        if self.sampler is not None:
-            if value is not None and math.isfinite(value):
-                self.sampler.report(row.number, report.row.epoch, value)
-            if status in ENDED:
-                self.sampler.tell(row.number, status, self._objectives(row))
+        self.supply.reported(row, report.row.epoch, value)
         if status in ENDED:
+            self.supply.ended(row)
             self.release(trial_id)
             checkpoint.remove_resume_files(Path(row.provenance["folder"]))
         self.on_event(row, report, verdict)
@@ -271,8 +220,7 @@ class Session:
             return
         row = self._update(trial_id, status="failed", cause=cause[:2000], ended=datetime.now(UTC), **columns)
         self.release(trial_id)
-        if self.sampler is not None:
-            self.sampler.tell(row.number, "failed", self._objectives(row))
+        self.supply.ended(row)
         checkpoint.remove_resume_files(Path(row.provenance["folder"]))
         self.on_event(row, None, None)
 
@@ -312,11 +260,10 @@ class Session:
 
     def _stop_as_asked(self, row: TrialRow) -> None:
         """To the sampler, such a trial is one that a scheduler stopped."""
-        self._update(row.id, status="stopped", cause=STOPPED_AS_ASKED, ended=datetime.now(UTC))
+        row = self._update(row.id, status="stopped", cause=STOPPED_AS_ASKED, ended=datetime.now(UTC))
         self.release(row.id)
         self._wait_no_more(row)
-        if self.sampler is not None:
-            self.sampler.tell(row.number, "stopped", self._objectives(row))
+        self.supply.ended(row)
         checkpoint.remove_resume_files(Path(row.provenance["folder"]))
         self.requested.done(row.id)
         self.on_note(f"{row.id}: stopped as asked, after epoch {row.epochs}.")
@@ -402,7 +349,7 @@ class Session:
             status = "ended"
         elif self.requested.ending == "stop" and not unfinished:
             status = "stopped"
-        elif self.requested.ending == "pause" or (unfinished and not self._waiting and not self._has_new
+        elif self.requested.ending == "pause" or (unfinished and not self._waiting and not self.supply.has_new(self.begun)
                                                   and all(row.status == "paused" for row in unfinished)):  # fmt: skip
             status = "paused"
         self.requested.end()
@@ -419,20 +366,6 @@ class Session:
     def group(self, row: TrialRow) -> str:
         """The race in which a trial runs: its feed-forward kind, unless rungs are pooled."""
         return self.experiment.race(row.config["ffn"])
-
-    def _objectives(self, row: TrialRow) -> list[float | None]:
-        return [getattr(row, name) for name in self.experiment.objectives]
-
-    def _past(self, row: TrialRow, curve: Sequence[float | None]) -> Past:
-        return Past(
-            number=row.number,
-            config=row.config,
-            curve=curve,
-            asked=row.created,
-            ended=row.ended if row.status in ENDED else None,
-            status=row.status,
-            values=self._objectives(row),
-        )
 
     def _entrant(self, row: TrialRow) -> Entrant:
         return Entrant(row.number, self.group(row))
@@ -470,23 +403,19 @@ class Session:
         return self._read_again(trial_id)
 
     def _read_again(self, trial_id: str) -> TrialRow:
-        """After every change of a trial; an end, whatever its reason, may let others of a comparison start."""
+        """After every change of a trial."""
         row = self.unfinished[trial_id] = self.store.trial(trial_id)
         if row.status in ENDED:
             del self.unfinished[trial_id]
             self.ended.add(row)
-            if self.sampler is None:
-                self._plan.learn(row)
         return row
 
     # after any crash
 
-    def _take_up(self) -> None:
-        """Bring back rungs, sampler and unfinished trials from the store."""
-        rows = self.store.trials(self.search_id)
+    def _take_up(self, rows: Sequence[TrialRow], curves: Mapping[str, Sequence[float | None]]) -> None:
+        """Bring back rungs and unfinished trials from the store."""
         self.unfinished = {row.id: row for row in rows if row.status not in ENDED}
         self._waiting = sorted(_turn(row) for row in rows if row.status not in (*ENDED, "paused"))
-        curves = self.store.curves(self.search_id)
         judge_again(
             self.scheduler,
             [(decision.trial_id, decision.epoch) for decision in self.store.decisions(self.search_id)],
@@ -496,10 +425,6 @@ class Session:
                 if row.id in curves
             },
         )
-        if self.sampler is None:
-            self._plan = ComparisonPlan(self.experiment, self._resolve, rows)
-        else:
-            self.sampler_is_exact = self.sampler.take_up([self._past(row, curves.get(row.id, ())) for row in rows])
         for row in rows:
             if row.status in ENDED:
                 self.ended.add(row)  # next: of one killed between the commit of an end and the removal of its files

@@ -305,7 +305,7 @@ def test_a_search_on_postgresql_resumes_exactly_and_is_valid(postgres, digits, t
 
         def exact():
             session = session_of(store, broken, experiment, header, tmp_path)
-            assert session.sampler_is_exact
+            assert session.supply.sampler_is_exact
             return session
 
         run(exact, kill_after=1).close()

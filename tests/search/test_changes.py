@@ -126,7 +126,7 @@ def test_changed_code_and_data_are_refused_unless_told_and_recorded(store, digit
     assert [sentence.startswith(said) for sentence in change["accepted"]] == [True]
     if what == "data":
         assert f"data_checksum: {'f' * 64} -> {now}" in change["changed"]
-    assert session.sampler_is_exact
+    assert session.supply.sampler_is_exact
     changing.resume()  # what was accepted once is not asked for again
     assert len(changing.changes) == 1
 
@@ -150,7 +150,7 @@ def test_a_changed_space_is_refused_unless_told_and_then_the_search_goes_on_in_i
         "The space of 'changing' has changed since trial 1 was sampled (ffn.mlp.hidden). Put back what was there"
     )
     session = changing.session(changing.resume(accept=True))
-    assert not session.sampler_is_exact
+    assert not session.supply.sampler_is_exact
     (change,) = changing.changes
     assert "The space of 'changing' has changed since trial 1" in change["accepted"][0]
     changing.train(session, 5)

@@ -104,7 +104,7 @@ def test_a_stopped_trial_has_ended_and_is_pruned_for_the_sampler(store, begin):
     row = store.trial(one.trial_id)
     assert (row.status, row.cause, row.epochs, row.ended is not None) == ("stopped", "asked", 2, True)
     assert not (one.folder / "last.pt").exists()
-    assert [trial.state for trial in session.sampler.study.trials] == [TrialState.PRUNED]
+    assert [trial.state for trial in session.supply.sampler.study.trials] == [TrialState.PRUNED]
     assert session.next_trial().number == 2
     assert violations(store, search_id) == []
 
@@ -128,7 +128,7 @@ def test_a_search_killed_at_every_report_does_what_was_asked_as_one_that_lived(s
                 stop = session.report(assignment.trial_id, report_of(assignment.flat, epoch), {})
                 if kill:
                     session = make()
-                    assert session.sampler_is_exact
+                    assert session.supply.sampler_is_exact
                     break
         assert session.close() == "ended"
         assert violations(store, search_id) == []

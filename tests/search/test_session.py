@@ -136,7 +136,7 @@ def test_any_sampler_asks_the_same_after_a_kill_at_every_report(store, header, t
 
     def exact():
         session = session_of(store, broken, experiment, header, tmp_path / "b")
-        assert session.sampler_is_exact
+        assert session.supply.sampler_is_exact
         return session
 
     run(exact, kill_after=1)

@@ -69,10 +69,10 @@ def test_finished_results_are_told_before_the_first_ask_and_change_it(store, beg
     told, misfits = warm(replace(SEARCH, trials=3), earlier)
     assert (len(told.known), misfits) == (7, 0)
     search_id, make = begin(told)
-    study = make().sampler.study
+    study = make().supply.sampler.study
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 7
     assert [trial.values for trial in study.trials] == [[row.val_acc] for row in store.trials(earlier)[:7]]
-    of_the_earlier = [trial.distributions for trial in session.sampler.study.trials[:7]]
+    of_the_earlier = [trial.distributions for trial in session.supply.sampler.study.trials[:7]]
     assert [trial.distributions for trial in study.trials] == of_the_earlier
     cold, make_cold = begin(replace(SEARCH, trials=3))
     run(make), run(make_cold)
@@ -121,7 +121,7 @@ def test_a_warm_started_search_killed_at_any_report_asks_as_one_that_lived(
         experiment = experiment_of(store.search(broken).settings, "later")
         assert len(experiment.known) == 8
         session = session_of(store, broken, experiment, header, tmp_path / broken)
-        assert session.sampler_is_exact
+        assert session.supply.sampler_is_exact
         return session
 
     run(exact, kill_after=3)
