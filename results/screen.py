@@ -16,6 +16,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from results.cells import TEXT, cells, columns, last_of_best, shared_keys, trial_of
+from results.driver_life import is_gone
 from results.frames import Frames
 from results.period import period
 from results.table import COMPLETE, Table, variants
@@ -65,11 +66,15 @@ def _print_head(frames: Frames, name: str, console: Console, *, screening: bool)
     begun = f"{search['status']}, {period(search, trials)}"
     console.print(Text(f"{begun}; {counted(len(trials), 'trial')}: {states or 'none'}{label}"), soft_wrap=True)
     silent = _silent_seconds(search)
-    if silent > SILENT_SECONDS:
+    gone = search["status"] == "running" and is_gone(search["provenance"])
+    if gone:
+        pid = search["provenance"]["driver_pid"]
+        console.print(f"Its driver, process {pid} of this host, has ended.", highlight=False, soft_wrap=True)
+    elif silent > SILENT_SECONDS:
         console.print(
             f"Its driver has given no sign of life for {silent / 60:,.0f} minutes.", highlight=False, soft_wrap=True
         )
-    if silent > SILENT_SECONDS or search["status"] in ("interrupted", "paused", "stopped"):
+    if gone or silent > SILENT_SECONDS or search["status"] in ("interrupted", "paused", "stopped"):
         console.print(
             f"Go on with: python -m search.run --resume {name}", highlight=False, markup=False, soft_wrap=True
         )

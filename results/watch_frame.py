@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from results.driver_life import is_gone
 from results.rows import DecisionRow, RequestRow, TrialRow
 from results.screen import SILENT_SECONDS
 from results.text import percent, plain
@@ -65,6 +66,8 @@ def sign_of_life(watched: Watched) -> str:
     host = watched.search.provenance.get("hostname")
     where = f" on {plain(host)}" if host else ""
     silent = watched.silent_seconds
+    if is_gone(watched.search.provenance):
+        return f"its driver{where} is gone (process {watched.search.provenance['driver_pid']} has ended)"
     if silent is None:
         return f"its driver{where} has given no sign of life"
     if _is_silent(watched):
@@ -215,8 +218,9 @@ def _counted(watched: Watched) -> str:
 
 
 def _is_silent(watched: Watched) -> bool:
+    """Whether its driver is known to be gone, or has given no sign of life for so long."""
     silent = watched.silent_seconds
-    return watched.is_running and (silent is None or silent > SILENT_SECONDS)
+    return watched.is_running and (silent is None or silent > SILENT_SECONDS or is_gone(watched.search.provenance))
 
 
 def _style(status: str) -> str:

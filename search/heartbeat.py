@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 import psutil
 from sqlalchemy.exc import DBAPIError
 
+from results.driver_life import lives_here
 from results.errors import InputError
 from results.rows import SearchRow
 from results.store import Store
@@ -58,14 +59,7 @@ def living_driver(row: SearchRow, now: datetime | None = None) -> str | None:
         if age is None or age >= STALE_SECONDS:
             return None
         return f"a process on the host {host}, which gave a sign of life {max(age, 0):.0f} s ago"
-    pid = provenance.get("driver_pid")
-    try:
-        started = psutil.Process(pid).create_time()
-    except (psutil.NoSuchProcess, TypeError):
-        return None
-    if pid is None or abs(started - provenance.get("driver_started", 0)) >= 1:
-        return None  # another process that has got the same number
-    return f"process {pid} on this host"
+    return f"process {provenance.get('driver_pid')} on this host" if lives_here(provenance) else None
 
 
 def heartbeat_age(row: SearchRow, now: datetime | None = None) -> float | None:

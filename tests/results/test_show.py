@@ -2,6 +2,7 @@
 
 import io
 import json
+import platform
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -305,5 +306,10 @@ def test_a_search_whose_driver_fell_silent_says_how_to_go_on(tmp_path):
         long_ago = datetime.now(UTC) - timedelta(minutes=9)
         store.update_search(name, heartbeat=long_ago)
         shown = CliRunner().invoke(show.app, [name, "--storage", url]).output
-    assert "no sign of life for 9 minutes" in shown
+        assert "no sign of life for 9 minutes" in shown
+        assert f"--resume {name}" in shown
+        dead = {"hostname": platform.node(), "driver_pid": 2**31 - 1, "driver_started": 0.0}
+        store.update_search(name, heartbeat=datetime.now(UTC), provenance=dead)
+        shown = CliRunner().invoke(show.app, [name, "--storage", url]).output
+    assert f"Its driver, process {2**31 - 1} of this host, has ended." in shown
     assert f"--resume {name}" in shown

@@ -2,6 +2,7 @@
 
 import io
 import os
+import platform
 import pty
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
@@ -127,6 +129,23 @@ def test_a_silent_driver_is_told_with_the_way_on_and_without_an_estimate(store):
     assert "has given no sign of life for 10:0" in text
     assert "no estimate without a driver" in text
     assert "go on with: python -m search.run --resume toy-1" in text
+
+
+def test_a_driver_of_this_host_that_has_ended_is_told_at_once(store):
+    name = search(store, trials=4, epochs=3)
+    trial(store, name, [0.4], status="running")
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as driver:
+        started = psutil.Process(driver.pid).create_time()
+        of_driver = {"hostname": platform.node(), "driver_pid": driver.pid, "driver_started": started}
+        store.update_search(name, heartbeat=datetime.now(UTC), provenance=of_driver)
+        assert "alive 0 s ago" in shown(read(store, name))
+        driver.kill()
+    text = shown(read(store, name))
+    assert f"is gone (process {driver.pid} has ended)" in text
+    assert "no estimate without a driver" in text
+    assert "go on with: python -m search.run --resume toy-1" in text
+    store.update_search(name, provenance={**of_driver, "hostname": "elsewhere"})
+    assert "on elsewhere alive 0 s ago" in shown(read(store, name))
 
 
 def test_text_of_the_store_moves_no_cursor_and_is_no_markup(store):
