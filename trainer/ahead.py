@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -38,6 +39,8 @@ def compile_ahead(flat: Mapping[str, object], variants: Iterable[str] = ()) -> N
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (_REPOSITORY, os.environ.get("PYTHONPATH"))))},
         start_new_session=True,  # Ctrl-C is the trial's: half-made code would help nobody
     )
+    # else a driver that lives for days keeps a zombie
+    threading.Thread(target=_process.wait, name="arbor-ahead", daemon=True).start()
 
 
 def compiles_ahead() -> bool:
