@@ -97,7 +97,7 @@ def test_the_process_finds_data_and_kinds_from_where_the_user_stands(gpu_file, d
         end = time.monotonic() + 60
         while psutil.pid_exists(ahead._process.pid) and time.monotonic() < end:  # nobody here waits for it
             time.sleep(0.05)
-        assert ahead._process.returncode == code
+        assert ahead._process.wait(5) == code
         assert not ahead.compiles_ahead()
 
 
