@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from torch import nn
+
 from arch_space.ffn.mlp import MLPConfig
 from arch_space.model import ModelConfig
 from arch_space.registry import FFN
@@ -40,8 +42,7 @@ class Cost(Price):
 
 def cost(config: ModelConfig) -> Cost:
     """The cost of the model that `config.build()` gives, from formulae and from the shapes of its parameters."""
-    with shapes_only(_about(config)):
-        model = config.build()
+    model = built_for_shapes(config)
     shapes = {name: list(parameter.shape) for name, parameter in model.named_parameters()}
     used = config.ffn.neurons_used(config.dim)
     outside = _macs_outside_feed_forwards(config)
@@ -53,6 +54,12 @@ def cost(config: ModelConfig) -> Cost:
         macs_conditional=outside + modules * config.ffn.macs_conditional(config.dim, config.tokens),
         shapes=shapes,
     )
+
+
+def built_for_shapes(config: ModelConfig) -> nn.Module:
+    """The model that `config.build()` gives, with parameters of the right shapes whose values mean nothing."""
+    with shapes_only(_about(config)):
+        return config.build()
 
 
 def _about(config: ModelConfig) -> int:

@@ -256,9 +256,9 @@ def accuracy(changes: dict[str, Any], epochs: int) -> Iterator[Row]:
         yield {
             "what": f"seed {seed}",
             "seconds": seconds,
-            "of the trial": row["wall_seconds"],
-            "eager epochs": by_compiled_code.count(False),
-            "change of code": told.epochs["train_seconds"][by_compiled_code.index(True)]
+            "trial_seconds": row["wall_seconds"],
+            "eager_epochs": by_compiled_code.count(False),
+            "take_up_seconds": told.epochs["train_seconds"][by_compiled_code.index(True)]
             if any(by_compiled_code)
             else None,
             "val_acc": row["val_acc"],

@@ -1,4 +1,4 @@
-from experiments.fast import fast
+from experiments.minute import RECIPE
 from search.experiment import Experiment
 from trainer.config import Flat
 
@@ -12,7 +12,7 @@ def short() -> Experiment:
     too_high: list[Flat] = [{"lr": 8e-3, "epochs": epochs} for epochs in (20, 25)]
     uncut: list[Flat] = [{**plain, "lr": 4e-3, "epochs": epochs} for epochs in (20, 25, 30, 35)]
     return Experiment(
-        base={**fast().base, "ffn": "mlp", "ffn.mlp.hidden": 256},
+        base=RECIPE,
         grid=[
             *at_512,
             *too_high,

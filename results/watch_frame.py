@@ -70,7 +70,7 @@ def sign_of_life(watched: Watched) -> str:
         return f"its driver{where} is gone (process {watched.search.provenance['driver_pid']} has ended)"
     if silent is None:
         return f"its driver{where} has given no sign of life"
-    if _is_silent(watched):
+    if silent > SILENT_SECONDS:
         return f"its driver{where} has given no sign of life for {_clock(silent)}"
     return f"driver{where} alive {silent:.0f} s ago"
 

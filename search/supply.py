@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,6 @@ class Supply:
         self, number: int, config: TrialConfig, marks: Mapping[str, Any] | None = None, sampled: Sequence[str] = ()
     ) -> TrialRow:
         """The row, with `marks` in its provenance."""
-        costs = price(config.model)
         flat = config.to_flat()
         measured = LATENCY in self._experiment.objectives and self._header is not None  # a simulation measures nothing
         words = slug(flat, [*sampled, *varied(self._experiment)])
@@ -110,10 +110,7 @@ class Supply:
             self._search_id,
             number,
             flat,
-            parameters=costs.parameters,
-            neurons_used=costs.neurons_used,
-            macs=costs.macs,
-            macs_conditional=costs.macs_conditional,
+            **asdict(price(config.model)),
             latency_seconds=latency_of(self._store, config) if measured else None,
             provenance={"folder": str(self._trials_folder / f"{number:03d}-{words}"), **(marks or {})},
         )

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -113,3 +114,22 @@ def mount() -> Iterator[Callable[[Path, str], None]]:
     yield on
     for folder in folders:
         subprocess.run(["umount", "-l", folder], check=False, capture_output=True)
+
+
+@pytest.fixture
+def fresh_python() -> Callable[..., str]:
+    """What `python ARGUMENTS...` prints in the repository: a process that has imported nothing before, and must end well."""
+
+    def output(*arguments: str, **environment: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=REPOSITORY,
+            env={**os.environ, **environment},
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return output

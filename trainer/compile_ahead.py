@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from arch_space.cost import cost
-from arch_space.shapes_only import shapes_only
+from arch_space.cost import built_for_shapes
 from arch_space.vit_tiny import HEAD_WIDTH
 from trainer.compile_region import make_region
 from trainer.compiled import STALE_SECONDS, distinct_regions, repays_making, threads_for
@@ -38,9 +37,7 @@ def jobs_of(config: TrialConfig, training_images: int) -> list[Callable[[], None
         training_images: of its data.
     """
     jobs: list[Callable[[], None]] = []
-    model = config.model
-    with shapes_only(cost(model).parameters):
-        built = model.build()
+    model, built = config.model, built_for_shapes(config.model)
     if config.precision == "bf16":
         tokens = (model.image_size // model.patch) ** 2 + 1
         jobs += [partial(attend, tokens, model.heads, backward=backward) for backward in (True, False)]

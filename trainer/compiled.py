@@ -127,7 +127,7 @@ def compiles(config: TrialConfig, device: torch.device) -> bool:
 
 def repays_making(config: TrialConfig, training_images: int) -> bool:
     """Whether a new trial, on a GPU, of so many images an epoch has its code made."""
-    return config.compile and not config.deterministic and config.epochs * training_images >= REPAYS_MAKING
+    return compiles(config, torch.device("cuda")) and config.epochs * training_images >= REPAYS_MAKING
 
 
 def distinct_regions(model: nn.Module) -> list[list[nn.Module]]:

@@ -1,10 +1,6 @@
 """On a GPU: what was compiled ahead, neither a trial's first step nor another process compiles again."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -69,45 +65,32 @@ print(json.dumps([counters["aot_autograd"]["autograd_cache_hit"], counters["aot_
 """
 
 
-def output(*arguments, **environment):
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, **environment},
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def caches(folder):
     return {"TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"), "TRITON_CACHE_DIR": str(folder / "triton")}
 
 
-def test_a_first_step_compiles_nothing_that_was_compiled_ahead(digits, tmp_path, monkeypatch):
+def test_a_first_step_compiles_nothing_that_was_compiled_ahead(digits, tmp_path, fresh_python):
     short = json.dumps({**FLAT, "epochs": 3})  # no blocks: what is compiled beside the step would end after it
-    empty = json.loads(output("-c", FIRST_STEP, short, **caches(tmp_path / "empty")))
+    empty = json.loads(fresh_python("-c", FIRST_STEP, short, **caches(tmp_path / "empty")))
     assert empty == ["_attend", "_attend_backward", "_multiply"]
-    output("-m", "trainer.compile_ahead", short, **caches(tmp_path / "ahead"))
-    assert json.loads(output("-c", FIRST_STEP, short, **caches(tmp_path / "ahead"))) == []
+    fresh_python("-m", "trainer.compile_ahead", short, **caches(tmp_path / "ahead"))
+    assert json.loads(fresh_python("-c", FIRST_STEP, short, **caches(tmp_path / "ahead"))) == []
 
 
-def test_the_blocks_of_a_long_trial_are_compiled_once(digits, tmp_path, monkeypatch):
-    output("-m", "trainer.compile_ahead", json.dumps(FLAT), **caches(tmp_path))
+def test_the_blocks_of_a_long_trial_are_compiled_once(digits, tmp_path, monkeypatch, fresh_python):
+    fresh_python("-m", "trainer.compile_ahead", json.dumps(FLAT), **caches(tmp_path))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", caches(tmp_path)["TORCHINDUCTOR_CACHE_DIR"])
     key = compilation_key(resolve(FLAT, on_gpu=True))
     notes = [[note(key, region, what) for what in ("ready", "evaluates")] for region in range(3)]
     assert all(path.exists() for region in notes for path in region)
     assert not list(notes[0][0].parent.glob("*.claimed"))
     made = [path.stat().st_mtime_ns for region in notes for path in region]
-    output("-m", "trainer.compile_ahead", json.dumps(FLAT), **caches(tmp_path))
+    fresh_python("-m", "trainer.compile_ahead", json.dumps(FLAT), **caches(tmp_path))
     assert [path.stat().st_mtime_ns for region in notes for path in region] == made
 
 
-def test_a_trial_takes_up_the_code_that_was_made_ahead_of_it(digits, tmp_path):
-    output("-m", "trainer.compile_ahead", json.dumps(FLAT), **caches(tmp_path))
-    hits, misses = json.loads(output("-c", TAKEN_UP, json.dumps(FLAT), **caches(tmp_path)).splitlines()[-1])
+def test_a_trial_takes_up_the_code_that_was_made_ahead_of_it(digits, tmp_path, fresh_python):
+    fresh_python("-m", "trainer.compile_ahead", json.dumps(FLAT), **caches(tmp_path))
+    hits, misses = json.loads(fresh_python("-c", TAKEN_UP, json.dumps(FLAT), **caches(tmp_path)).splitlines()[-1])
     assert hits >= 3
     assert misses == 0

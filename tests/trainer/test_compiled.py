@@ -1,9 +1,7 @@
 """Which regions of a model are compiled apart, and what each is compiled on."""
 
 import pickle
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Callable
 
 import torch
 
@@ -51,15 +49,10 @@ print(FxGraphCachePickler(empty).dumps([torch.contiguous_format, torch.channels_
 """
 
 
-def key(*arguments: str) -> str:
-    root = Path(__file__).parents[2]
-    command = [sys.executable, "-c", KEY, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=root).stdout
-
-
-def test_torch_finds_compiled_code_again_whoever_imported_torch_first() -> None:
-    assert key("early", "torchs") != key("late", "torchs")  # else torch has mended it, and we need not
-    assert key("early", "ours") == key("late", "ours")
+def test_torch_finds_compiled_code_again_whoever_imported_torch_first(fresh_python: Callable[..., str]) -> None:
+    # else torch has mended it, and we need not
+    assert fresh_python("-c", KEY, "early", "torchs") != fresh_python("-c", KEY, "late", "torchs")
+    assert fresh_python("-c", KEY, "early", "ours") == fresh_python("-c", KEY, "late", "ours")
 
 
 def test_a_memory_format_is_what_it_was_after_pickling() -> None:

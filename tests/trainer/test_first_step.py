@@ -1,9 +1,5 @@
 """A trial's first step waits for no compiler: the real thing, in a process that has imported nothing before."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -46,31 +42,20 @@ GPU = pytest.param(
 )
 
 
-def run(code: str, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parents[2],
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.mark.parametrize("device", ["cpu", GPU])
-def test_no_kind_and_no_optimizer_imports_the_compiler_before_the_first_step(digits, device):
-    assert run(FIRST_STEPS, device).splitlines()[-1] == "none"
+def test_no_kind_and_no_optimizer_imports_the_compiler_before_the_first_step(digits, device, fresh_python):
+    assert fresh_python("-c", FIRST_STEPS, device).splitlines()[-1] == "none"
 
 
-def test_the_compiler_is_imported_beside_what_asks_for_it():
-    run(
+def test_the_compiler_is_imported_beside_what_asks_for_it(fresh_python):
+    fresh_python(
+        "-c",
         "import sys\n"
         "from trainer.compiled import COMPILER, CompilerImport\n"
         "compiler = CompilerImport()\n"
         "assert not compiler.done()\n"
         "compiler.wait()\n"
-        "assert compiler.done() and all(name in sys.modules for name in COMPILER)\n"
+        "assert compiler.done() and all(name in sys.modules for name in COMPILER)\n",
     )
 
 
