@@ -6,7 +6,7 @@ def fast() -> Experiment:
     return Experiment(
         base={
             "data": "cifar10",
-            "epochs": 30,
+            "epochs": 28,
             "batch_size": 512,
             "optimizer": "muon",
             "lr": 6e-3,

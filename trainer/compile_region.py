@@ -33,6 +33,11 @@ def compile_to_disk(config: TrialConfig, region: int, done: Callable[[str, dict[
     That leaves its code on disk. `done` hears of "ready" after the first and of "evaluates" after the second, with the
     seconds of the stages so far.
     """
+    # torch would start its processes with the first compilation, and compile one kernel after the other until they are up
+    with contextlib.suppress(ImportError):  # an internal name
+        from torch._inductor.async_compile import maybe_warm_pool
+
+        maybe_warm_pool()
     device = torch.device("cuda", 0)
     began = time.perf_counter()
     seconds: dict[str, float] = {}

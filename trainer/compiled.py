@@ -56,6 +56,8 @@ STALE_SECONDS = 300
 
 COMPILER = ("torch._dynamo", "torch._inductor.compile_fx")
 """What takes seconds to import; the second is what the first imports when it compiles."""
+SWITCH_SECONDS = 1e-4
+"""How long its import holds the GIL while the training wants it."""
 
 
 def _memory_format(name: str) -> torch.memory_format:
@@ -113,8 +115,13 @@ class CompilerImport:
             self._thread.join()
 
     def _import(self) -> None:
-        for name in COMPILER:
-            importlib.import_module(name)
+        usual = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_SECONDS)  # else a step that lets go of the GIL waits 5 ms to have it back, often
+        try:
+            for name in COMPILER:
+                importlib.import_module(name)
+        finally:
+            sys.setswitchinterval(usual)
 
 
 _compiler = CompilerImport()

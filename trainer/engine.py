@@ -15,9 +15,10 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from trainer.beginning import join_or_wait, set_environment
 from trainer.config import TrialConfig
 from trainer.optimizer import build_optimizer
-from trainer.ranks import SINGLE, World, join
+from trainer.ranks import SINGLE, World
 
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
@@ -55,12 +56,11 @@ def start_process(device: torch.device, world: World) -> None:
             raise ValueError(f"A process must stay in its world, but got (in={_joined}, asked={world}).")
         return
     backend = "nccl" if device.type == "cuda" else "gloo"
-    os.environ.setdefault("DS_ACCELERATOR", device.type)
-    os.environ.update(RANK=str(world.rank), LOCAL_RANK="0", WORLD_SIZE=str(world.size))  # each sees its own GPU alone
+    set_environment(device, world)
     deepspeed = _import_deepspeed()
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    join(world, backend)
+    join_or_wait(world, backend)
     _joined = world
     atexit.register(dist.destroy_process_group)
     # else `initialize` sends every parameter to itself, for which NCCL would first connect this process with itself

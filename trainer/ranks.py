@@ -68,12 +68,17 @@ def join(world: World, backend: str) -> None:
     else:
         host, _, port = world.address.rpartition(":")
         store = TCPStore(host, int(port), is_master=False, timeout=PATIENCE)
+    name_interface(world)
+    dist.init_process_group(backend, store=store, rank=world.rank, world_size=world.size, timeout=PATIENCE)
+
+
+def name_interface(world: World) -> None:
+    """Tell gloo and NCCL on which network interface the ranks exchange data, unless a person has."""
     interface = _interface_of(world.own_host)
     # gloo listens even in a world of one; else where the host's name leads to
     os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
     if world.size > 1:
         os.environ.setdefault("NCCL_SOCKET_IFNAME", interface)
-    dist.init_process_group(backend, store=store, rank=world.rank, world_size=world.size, timeout=PATIENCE)
 
 
 def _interface_of(host: str) -> str:

@@ -37,6 +37,7 @@ from results.errors import InputError
 from results.rows import EpochRow
 from trainer import checkpoint
 from trainer.background import Writer
+from trainer.beginning import begin
 from trainer.board import Board
 from trainer.compiled import Compilation, compile_regions, compiles, uncompiled
 from trainer.config import TrialConfig
@@ -101,6 +102,8 @@ class Trial:
         self._reported, self._on_batch, self._guard = reported, on_batch, guard
         self.world, self._ranks = world, Ranks(world, device)
         self._trained = replace(config, accumulation=accumulation or config.accumulation)
+        if world.size == 1:
+            begin(device)
         folder.mkdir(parents=True, exist_ok=True)
         torch.set_num_threads(threads)
         set_determinism(config.deterministic)
