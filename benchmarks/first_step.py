@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from trainer.ahead import compile_ahead, wake_gpu
+from trainer.ahead import compile_ahead, wake_driver
 
 PLENTY = 10**9
 """Images; a trial of so many is compiled."""
@@ -20,7 +20,7 @@ class _FirstStepError(Exception):
 
 
 def _main(flat: str) -> None:
-    wake_gpu()
+    wake_driver()
     compile_ahead(json.loads(flat))  # as every trial begins
     import torch
 

@@ -1,4 +1,4 @@
-"""What a trial's process starts before it has imported torch: compiling for the trial, and the GPU's context.
+"""What a trial's process starts before it has imported torch: compiling for the trial, and the GPU's driver.
 
 A process that is new to the shapes of its trial would import for two seconds, then compile Triton's kernels one after the
 other before its first step, and only then start those that compile its blocks. `python -m trainer.compile_ahead` does all
@@ -45,21 +45,18 @@ def compile_ahead(flat: Mapping[str, object], variants: Iterable[str] = ()) -> N
     threading.Thread(target=_process.wait, name="arbor-ahead", daemon=True).start()
 
 
-def wake_gpu() -> None:
-    """Have the driver make this process's context on the first GPU that it sees, in a thread; torch then finds it.
+def wake_driver() -> None:
+    """Have CUDA's driver start up for this process, in a thread beside torch's import, for which it waits otherwise.
 
-    It takes 0.4 s, beside torch's import for nothing. CUDA's driver API: `cuInit`, `cuDevicePrimaryCtxRetain`.
+    Nothing of a GPU is taken: what a person asked for has not been checked yet.
     """
     if _GPU.exists():
-        threading.Thread(target=_retain_context, name="arbor-gpu", daemon=True).start()
+        threading.Thread(target=_initialise, name="arbor-driver", daemon=True).start()
 
 
-def _retain_context() -> None:
+def _initialise() -> None:
     with contextlib.suppress(OSError):  # no driver: torch says so where it matters
-        cuda = ctypes.CDLL("libcuda.so.1")
-        device, context = ctypes.c_int(), ctypes.c_void_p()
-        if cuda.cuInit(0) == 0 and cuda.cuDeviceGet(ctypes.byref(device), 0) == 0:
-            cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), device)
+        ctypes.CDLL("libcuda.so.1").cuInit(0)
 
 
 def compiles_ahead() -> bool:

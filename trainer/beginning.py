@@ -11,6 +11,7 @@ import os
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
+import torch.distributed as dist
 
 from trainer.ranks import SINGLE, World, join, name_interface
 
@@ -20,7 +21,7 @@ _joined: Future[None] | None = None
 def begin(device: torch.device) -> None:
     """Start it, once in a process; for a trial of one worker."""
     global _joined
-    if device.type == "cuda" and _joined is None:
+    if device.type == "cuda" and _joined is None and not dist.is_initialized():
         set_environment(device, SINGLE)
         threads = ThreadPoolExecutor(2, thread_name_prefix="arbor-begin")
         _joined = threads.submit(join, SINGLE, "nccl")
@@ -36,11 +37,15 @@ def set_environment(device: torch.device, world: World) -> None:
 
 
 def join_or_wait(world: World, backend: str) -> None:
-    """Join the world, or wait for the thread that does."""
-    if _joined is None:
-        join(world, backend)
-    else:
+    """Join the world, or wait for the thread that does.
+
+    Raises:
+        ValueError: the process is in a world of one already, and this is another.
+    """
+    if _joined is not None and world == SINGLE:
         _joined.result()
+    else:
+        join(world, backend)
 
 
 def _hash_triton() -> None:

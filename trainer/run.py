@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from results.cli import DEFAULT_STORAGE, run
-from trainer.ahead import compile_ahead, wake_gpu
+from trainer.ahead import compile_ahead, wake_driver
 
 EXAMPLES = """\
 Train one trial, as a search would, with a progress bar; its rows go under the search `single-1`.
@@ -36,7 +36,7 @@ def main(
     ] = None,
     storage: Annotated[str, typer.Option(help="Where results go: any SQLAlchemy URL.")] = DEFAULT_STORAGE,
 ) -> None:
-    wake_gpu()
+    wake_driver()
     compile_ahead({key: value for key, _, value in (pair.partition("=") for pair in pairs or [])}, variants or ())
     from trainer.single import train_single  # imports torch, for seconds
 

@@ -9,17 +9,17 @@ from trainer import beginning
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
-CONTEXT = """
+DRIVER = """
 import ctypes, json, sys, threading
-from trainer.ahead import wake_gpu
+from trainer.ahead import wake_driver
 
-wake_gpu()
+wake_driver()
 for thread in threading.enumerate():
     if thread is not threading.current_thread():
         thread.join()
 flags, active = ctypes.c_uint(), ctypes.c_int()
-ctypes.CDLL("libcuda.so.1").cuDevicePrimaryCtxGetState(0, ctypes.byref(flags), ctypes.byref(active))
-print(json.dumps([active.value, "torch" in sys.modules]))
+initialised = ctypes.CDLL("libcuda.so.1").cuDevicePrimaryCtxGetState(0, ctypes.byref(flags), ctypes.byref(active)) == 0
+print(json.dumps([initialised, active.value, "torch" in sys.modules]))
 """
 
 GROUP = """
@@ -46,8 +46,8 @@ def test_nothing_is_begun_on_a_cpu():
 
 @pytest.mark.gpu
 @needs_gpu
-def test_the_context_is_there_before_torch(fresh_python):
-    assert json.loads(fresh_python("-c", CONTEXT)) == [1, False]
+def test_the_driver_is_up_before_torch_and_has_taken_nothing_of_a_gpu(fresh_python):
+    assert json.loads(fresh_python("-c", DRIVER)) == [True, 0, False]
 
 
 @pytest.mark.gpu
