@@ -158,9 +158,9 @@ class _Progress:
     def look(self, done: int) -> None:
         """Called often, with how many variants are measured."""
         self._status.update(f"{self._text(done)}, {time.monotonic() - self._began:.0f} s so far")
-        if not self._console.is_terminal and done > self._said:
-            self._said = done
-            self._say(f"Measured {done} of {self._total} after {time.monotonic() - self._began:.0f} s")
+        while not self._console.is_terminal and done > self._said:  # two may have ended since the last look
+            self._said += 1
+            self._say(f"Measured {self._said} of {self._total} after {time.monotonic() - self._began:.0f} s")
 
     def _text(self, done: int) -> str:
         beside = f", {self._together} processes at once" if self._together > 1 else ""
@@ -231,10 +231,13 @@ def _run_together(command: Sequence[str], together: int, threads: int, look: Cal
             stack.callback(child.wait)
             stack.callback(child.kill)  # where another failed, or after Ctrl-C; does nothing to one that has ended
             children.append((child, out, err))
-        while any(child.poll() is None for child, _, _ in children):
+        running = True
+        while running:
+            running = any(child.poll() is None for child, _, _ in children)  # before the look: the last one sees all
             # not by seek, which would move the place at which the child writes
             look(min(os.pread(out.fileno(), 65536, 0).count(b"\n") for _, out, _ in children))
-            time.sleep(LOOK_SECONDS)
+            if running:
+                time.sleep(LOOK_SECONDS)
         lines = []
         for child, out, err in children:
             code = child.wait()

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 import torch
+from rich.console import Console
 from typer.testing import CliRunner
 
 from results.cli import run
@@ -102,6 +103,17 @@ def test_measuring_says_how_far_it_is_while_its_processes_run():
     assert measured._run_together([sys.executable, "-c", child], 2, 1, seen.append) == ["c", "c"]
     assert {1, 2, 3} <= set(seen) <= {0, 1, 2, 3}
     assert seen == sorted(seen)
+
+
+def test_every_measured_variant_is_told_also_those_that_end_between_two_looks(capsys):
+    assert measured._run_together([sys.executable, "-c", "print('a\\nb')"], 1, 1, (seen := []).append) == ["b"]
+    assert seen[-1] == 2
+    with measured._Progress(Console(), total=2, together=1) as progress:
+        progress.look(2)
+    assert [line.split(" after")[0] for line in capsys.readouterr().out.splitlines()[1:]] == [
+        "Measured 1 of 2",
+        "Measured 2 of 2",
+    ]
 
 
 HORIZONS = '''\
