@@ -31,7 +31,7 @@ def compile_ahead(flat: Mapping[str, object], variants: Iterable[str] = ()) -> N
         flat: the trial, also as a person gave it: what is wrong with it, others say.
     """
     global _process
-    if not _GPU.exists() or os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+    if not _sees_gpu():
         return
     _process = subprocess.Popen(
         [sys.executable, "-m", "trainer.compile_ahead", json.dumps(dict(flat)), *variants],
@@ -50,8 +50,12 @@ def wake_driver() -> None:
 
     Nothing of a GPU is taken: what a person asked for has not been checked yet.
     """
-    if _GPU.exists():
+    if _sees_gpu():
         threading.Thread(target=_initialise, name="arbor-driver", daemon=True).start()
+
+
+def _sees_gpu() -> bool:
+    return _GPU.exists() and os.environ.get("CUDA_VISIBLE_DEVICES") != ""
 
 
 def _initialise() -> None:

@@ -15,16 +15,16 @@ import torch.distributed as dist
 
 from trainer.ranks import SINGLE, World, join, name_interface
 
-_joined: Future[None] | None = None
+_joining: Future[None] | None = None
 
 
 def begin(device: torch.device) -> None:
     """Start it, once in a process; for a trial of one worker."""
-    global _joined
-    if device.type == "cuda" and _joined is None and not dist.is_initialized():
+    global _joining
+    if device.type == "cuda" and _joining is None and not dist.is_initialized():
         set_environment(device, SINGLE)
         threads = ThreadPoolExecutor(2, thread_name_prefix="arbor-begin")
-        _joined = threads.submit(join, SINGLE, "nccl")
+        _joining = threads.submit(join, SINGLE, "nccl")
         threads.submit(_hash_triton)
         threads.shutdown(wait=False)
 
@@ -42,8 +42,8 @@ def join_or_wait(world: World, backend: str) -> None:
     Raises:
         ValueError: the process is in a world of one already, and this is another.
     """
-    if _joined is not None and world == SINGLE:
-        _joined.result()
+    if _joining is not None and world == SINGLE:
+        _joining.result()
     else:
         join(world, backend)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import warnings
@@ -12,7 +11,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.distributed as dist
 from torch import nn
 
 from trainer.beginning import join_or_wait, set_environment
@@ -62,7 +60,6 @@ def start_process(device: torch.device, world: World) -> None:
         torch.cuda.set_device(device)
     join_or_wait(world, backend)
     _joined = world
-    atexit.register(dist.destroy_process_group)
     # else `initialize` sends every parameter to itself, for which NCCL would first connect this process with itself
     import_module("deepspeed.comm.torch").broadcast_comm_off(world.size == 1)
     deepspeed.init_distributed(backend, auto_mpi_discovery=False)

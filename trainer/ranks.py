@@ -11,6 +11,7 @@ network between these must be closed to others. No message between ranks is unpi
 
 from __future__ import annotations
 
+import atexit
 import os
 import socket
 from dataclasses import dataclass
@@ -59,7 +60,10 @@ def open_rendezvous(host: str = LOOPBACK) -> str:
 
 
 def join(world: World, backend: str) -> None:
-    """Start torch's process group of this world. A HashStore lives inside the process: alone, nothing can collide."""
+    """Start torch's process group of this world, which is left when the process ends.
+
+    A HashStore lives inside the process: alone, nothing can collide.
+    """
     store: Store
     if world.size == 1:
         store = dist.HashStore()  # type: ignore[attr-defined]  # public, though not listed
@@ -70,6 +74,7 @@ def join(world: World, backend: str) -> None:
         store = TCPStore(host, int(port), is_master=False, timeout=PATIENCE)
     name_interface(world)
     dist.init_process_group(backend, store=store, rank=world.rank, world_size=world.size, timeout=PATIENCE)
+    atexit.register(dist.destroy_process_group)
 
 
 def name_interface(world: World) -> None:

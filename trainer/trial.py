@@ -102,14 +102,14 @@ class Trial:
         self._reported, self._on_batch, self._guard = reported, on_batch, guard
         self.world, self._ranks = world, Ranks(world, device)
         self._trained = replace(config, accumulation=accumulation or config.accumulation)
-        if world.size == 1:
-            begin(device)
         folder.mkdir(parents=True, exist_ok=True)
         torch.set_num_threads(threads)
         set_determinism(config.deterministic)
         self.dataset = dataset if dataset is not None else cached_dataset(config.data)
 
         require_workers(self._trained, world.size, self.dataset)
+        if world.size == 1:
+            begin(device)  # not before: what is wrong with the input has been said by now
         own = replace(self._trained, batch_size=config.batch_size // world.size)  # what this worker computes
         model = config.model.build()
         self._compilation = Compilation(own, model, wanted=compiles(config, device))

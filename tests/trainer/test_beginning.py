@@ -41,7 +41,7 @@ print(json.dumps([torch.distributed.get_backend(), torch.distributed.get_world_s
 
 def test_nothing_is_begun_on_a_cpu():
     beginning.begin(torch.device("cpu"))
-    assert beginning._joined is None
+    assert beginning._joining is None
 
 
 @pytest.mark.gpu
