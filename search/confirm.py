@@ -12,7 +12,7 @@ The best of many single runs looks better than it is. A confirmation is a compar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from typing import Any
@@ -100,7 +100,7 @@ def confirmation(store: Store, wish: Wish, tune_lr: tuple[float, ...] = ()) -> C
         "baseline": {"variant": _hash(baseline), "recipe": recipe.id, "named": named is not None},
     }
     configs = [config for _, config in chosen.values()]
-    base, grid = _common(configs if baseline in configs else [*configs, baseline])
+    base, grid = _common(configs if baseline in configs else [*configs, baseline], _alike(trials) - set(named or DENSE))
     experiment = Experiment(
         name=f"{row.experiment}-confirmed",
         question=_question(confirms),
@@ -200,12 +200,35 @@ def _but_rate(config: Flat) -> str:
     return _hash({**config, "lr": TrialConfig().lr})
 
 
-def _common(configs: Sequence[Flat]) -> tuple[Flat, list[Flat]]:
-    """What all of these dictionaries have in common, and the rest of each."""
-    first, *others = configs
-    shared = {key: value for key, value in first.items() if all(key in each and each[key] == value for each in others)}
+def _alike(trials: Iterable[TrialRow]) -> set[str]:
+    """The keys that have one value in all trials which have them: what a search has not searched."""
+    return {key for key, found in _values(trial.config for trial in trials).items() if _is_one(found)}
+
+
+def _common(configs: Sequence[Flat], unsearched: Collection[str]) -> tuple[Flat, list[Flat]]:
+    """What all of these dictionaries have in common, and the rest of each, by which a variant is named.
+
+    What all of a kind share of its own keys is common, too, where the search has not searched it.
+    """
+    shared = {
+        key: found[0]
+        for key, found in _values(configs).items()
+        if _is_one(found) and (len(found) == len(configs) or (key.startswith("ffn.") and key in unsearched))
+    }
     rest = [{key: value for key, value in each.items() if key not in shared} for each in configs]
     return shared, rest
+
+
+def _values(configs: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    values: dict[str, list[Any]] = {}
+    for config in configs:
+        for key, value in config.items():
+            values.setdefault(key, []).append(value)
+    return values
+
+
+def _is_one(values: Sequence[Any]) -> bool:
+    return all(value == values[0] for value in values)
 
 
 def _question(confirms: Mapping[str, Any]) -> str:

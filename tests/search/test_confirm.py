@@ -13,9 +13,11 @@ from results.frames import load
 from results.store import Store
 from results.table import variants
 from search.confirm import Wish, confirmation, experiment_of, more_seeds
+from search.experiment import comparison_plan
 from search.prepare import check_new, prepare_new, settings_of
 from search.resources import plan_resources
 from search.run import app
+from trainer.config import TrialConfig
 from trainer.dataset import read_header
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -114,6 +116,19 @@ def test_the_experiments_own_baseline_is_trained_where_it_names_one(store, heade
     (entry,) = [variant for variant in found.experiment.grid if variant["ffn"] == "glu"]
     assert (entry["ffn.glu.hidden"], entry["lr"]) == (24, 3e-3)
     assert found.confirms["baseline"]["named"]
+
+
+def test_a_variant_is_named_by_what_the_search_has_searched_and_trained_with_all_the_rest(store, header, tmp_path):
+    search_id = searched(store, header, tmp_path)
+    trials = best(store, search_id, 99)
+    found = confirmation(store, Wish(search=search_id, top=len(trials))).experiment
+    searched_keys = {key for trial in trials for key in trial.config if key != "seed"} - set(found.base)
+    assert {key for variant in found.grid for key in variant} == searched_keys
+    for key, value in found.base.items():
+        assert {repr(trial.config[key]) for trial in trials if key in trial.config} <= {repr(value)}
+    assert any(key.startswith("ffn.") for key in found.base), "of a kind, not searched"
+    flats = [TrialConfig.from_flat(flat).to_flat() for flat in comparison_plan(replace(found, seeds=(0,)))]
+    assert flats[: len(trials)] == [trial.config for trial in trials]
 
 
 def test_a_killed_confirmation_goes_on_from_its_settings_without_the_experiments_file(store, header, tmp_path):
