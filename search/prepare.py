@@ -32,6 +32,9 @@ from trainer.dataset import Header, load_dataset, read_header
 from trainer.fingerprint import fingerprint
 from trainer.resolve import require_workers, resolve
 
+FEW, MANY = 8, 64
+"""Points of a search's space that are looked at before it goes on, and before a new one starts."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checked:
@@ -133,19 +136,28 @@ def check_keys(fixed: Mapping[str, object]) -> None:
         raise InputError(str(error)) from error
 
 
-def check_trials(experiment: Experiment, startup_trials: int, header: Header, resources: Resources) -> None:
-    """Resolve every trial of a comparison, or a few that a search might sample; InputError where one cannot be."""
+def check_trials(
+    experiment: Experiment, startup_trials: int, header: Header, resources: Resources, suggestions: int = FEW
+) -> None:
+    """Resolve every trial of a comparison, or so many that a search might sample; InputError where one cannot be."""
     for given in (experiment.base, experiment.ranges):  # where a mistyped key would otherwise change nothing
         check_keys(given)
     on_gpu = resources.gpus_per_trial > 0
-    configs = [resolve(flat, on_gpu=on_gpu, header=header) for flat in planned_flats(experiment, startup_trials, 8)]
+    configs = []
+    for flat in planned_flats(experiment, startup_trials, suggestions):
+        try:
+            configs.append(resolve(flat, on_gpu=on_gpu, header=header))
+        except InputError as error:
+            if experiment.is_comparison or not configs:
+                raise
+            raise InputError(
+                f"The space of {experiment.name!r} has points that cannot be trained; let its function choose such keys "
+                f"together, or narrow their ranges: {error}"
+            ) from error
     identities = [tuple(sorted(config.to_flat().items(), key=lambda item: item[0])) for config in configs]
     for config in configs:
         require_workers(config, resources.workers_per_trial, header)
-        try:
-            costs = price(config.model)
-        except ValueError as error:
-            raise InputError(str(error)) from error
+        costs = price(config.model)
         for name in experiment.objectives[1:]:
             if name != LATENCY and getattr(costs, name) is None:
                 raise InputError(
@@ -175,7 +187,7 @@ def check_new(source: str, experiment: Experiment, resources: Resources) -> Chec
     header = read_header(data_name(experiment))
     startup = min(10, max(4, experiment.trials // 4))
     experiment, matchings = solve(experiment, header, on_gpu=resources.gpus_per_trial > 0)
-    check_trials(experiment, startup, header, resources)
+    check_trials(experiment, startup, header, resources, suggestions=MANY)
     load_dataset(data_name(experiment))  # for its checksum
     return Checked(
         source=source,

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from arch_space.cost import cost
+from arch_space.cost import price
 from results.foresight import foresight, spread_before
 from results.store import Store
 from results.text import counted
@@ -57,9 +57,9 @@ def plan(new: Checked) -> list[Planned]:
     trials = []
     for flat in planned_flats(experiment, new.startup_trials, experiment.trials):
         config = resolve(flat, on_gpu=new.resources.gpus_per_trial > 0, header=new.header)
-        price = cost(config.model)
+        costs = price(config.model)
         group = experiment.race(config.to_flat()["ffn"])
-        trials.append(Planned(config=config, group=group, parameters=price.parameters, macs=price.macs))
+        trials.append(Planned(config=config, group=group, parameters=costs.parameters, macs=costs.macs))
     return trials
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
@@ -69,12 +69,16 @@ class Suggester(Protocol):
 class Sampler:
     """The Optuna study of one search. Numbers are the store's trial numbers, from 1.
 
+    Args:
+        accepts: whether a point of the space can be trained. One that cannot fails at once, and another is asked for.
     Raises:
         InputError: an unknown sampler; a fixed key that the space cannot take; a space that raises something itself.
     """
 
-    def __init__(self, experiment: Experiment, startup_trials: int) -> None:
-        self._experiment, self._startup = experiment, startup_trials
+    def __init__(
+        self, experiment: Experiment, startup_trials: int, accepts: Callable[[Flat], bool] = lambda flat: True
+    ) -> None:
+        self._experiment, self._startup, self._accepts = experiment, startup_trials, accepts
         self._own = build_sampler(experiment.sampler, self._seed(0, 0), startup_trials)
         self._room = 2 * MODELLED + MODELLED_BEST
         """Trials that the study may have before it is made anew."""
@@ -97,9 +101,10 @@ class Sampler:
             variant = _digest(flat)
             if variant not in self._variants:
                 self._variants.add(variant)
-                self._running[number] = trial
-                return flat
-            self._tell(trial, TrialState.FAIL)  # known already; samplers pass over failures
+                if self._accepts(flat):
+                    self._running[number] = trial
+                    return flat
+            self._tell(trial, TrialState.FAIL)  # known already, or refused; samplers pass over failures
         return None
 
     def chosen(self, number: int) -> list[str]:

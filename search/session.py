@@ -129,6 +129,9 @@ class Session:
             row: TrialRow | None = self.unfinished[heapq.heappop(self._waiting)[-1]]
         else:
             row = self.supply.new(self.begun + 1)
+            for why in self.supply.refusals:
+                self.on_note(f"A point of the space cannot be trained and is passed over: {why}")
+            self.supply.refusals.clear()
         if row is None:
             return None
         self._live.add(row.id)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from arch_space.cost import price
+from results.errors import InputError
 from results.rows import TrialRow
 from results.store import ENDED, Store
 from search.experiment import Experiment
@@ -47,15 +48,18 @@ class Supply:
         self._store, self._search_id, self._experiment = store, search_id, experiment
         self._header, self._on_gpu, self._trials_folder = header, on_gpu, trials_folder
         self._exhausted = False
+        self.refusals: list[str] = []
+        """Why points of the space, which the sampler asked for since this was last emptied, cannot be trained."""
         self.sampler = sampler
         if sampler is None and not experiment.is_comparison:
-            self.sampler = Sampler(experiment, startup_trials)
+            self.sampler = Sampler(experiment, startup_trials, self._accepts)
         self.sampler_is_exact = True
         """Whether the sampler will ask what it would have asked, had nothing been interrupted."""
         if self.sampler is None:
             self._plan = ComparisonPlan(experiment, self._resolve, rows)
         else:
             self.sampler_is_exact = self.sampler.take_up([self._past(row, curves.get(row.id, ())) for row in rows])
+            self.refusals.clear()  # they were told when they were first asked for
 
     def planned(self, begun: int) -> int:
         """Trials that the search has when it ends; so many are begun."""
@@ -98,6 +102,14 @@ class Supply:
         if self._header is None:
             return TrialConfig.from_flat(flat)
         return resolve(flat, on_gpu=self._on_gpu, header=self._header)
+
+    def _accepts(self, flat: Flat) -> bool:
+        try:
+            self._resolve(flat)
+        except InputError as error:
+            self.refusals.append(str(error))
+            return False
+        return True
 
     def _insert(
         self, number: int, config: TrialConfig, marks: Mapping[str, Any] | None = None, sampled: Sequence[str] = ()

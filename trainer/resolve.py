@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
+from arch_space.cost import price
 from arch_space.registry import FFN
 from arch_space.shapes_only import shapes_only
 from results.errors import InputError
@@ -24,7 +25,7 @@ def resolve(flat: Mapping[str, object], *, on_gpu: bool, header: Header | None =
         header: of the data set, where the caller has read it before; else it is read here.
     Raises:
         InputError: what `TrialConfig.from_flat` refuses; a data set that is missing or does not fit; a feed-forward that
-            cannot be built at this width of the model.
+            cannot be built at this width of the model, or has other parameters than its formula says.
     """
     data = str(flat.get("data", TrialConfig().data))
     header = header if header is not None else read_header(data)
@@ -51,6 +52,7 @@ def _require_buildable(config: TrialConfig) -> None:
     try:
         with shapes_only(config.model.ffn.parameters(config.model.dim)):
             config.model.ffn.build(config.model.dim, config.model.dropout)
+        price(config.model)
     except ValueError as error:
         raise InputError(str(error)) from error
 

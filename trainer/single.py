@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
-from arch_space.cost import cost
+from arch_space.cost import price
 from results.cli import EXIT_INTERRUPTED
 from results.errors import InputError
 from results.ids import make_run_folder, runs_folder
@@ -80,18 +81,15 @@ def _row_for(
         if row.status not in ENDED:  # given up for the new one
             store.update_trial(row.id, status="stopped", cause="reset by the user", ended=datetime.now(UTC))
             checkpoint.remove_resume_files(Path(row.provenance["folder"]))
-    price = cost(config.model)
+    costs = price(config.model)
     trial_id = store.add_trial(
         search_id,
         number,
         flat,
-        parameters=price.parameters,
-        neurons_used=price.neurons_used,
-        macs=price.macs,
-        macs_conditional=price.macs_conditional,
+        **asdict(costs),
         provenance={"folder": str(folder)},
     )
-    console.print(f"Trial {trial_id}: {price.parameters:,} parameters, in {folder}", highlight=False, soft_wrap=True)
+    console.print(f"Trial {trial_id}: {costs.parameters:,} parameters, in {folder}", highlight=False, soft_wrap=True)
     return store.trial(trial_id)
 
 

@@ -194,6 +194,29 @@ def test_no_variant_is_suggested_twice_and_a_used_up_space_says_so():
     assert sorted(asked) == [1, 2, 3]
 
 
+@pytest.mark.parametrize("name", ["tpe", "random", "nsgaii"])
+def test_a_point_that_is_not_accepted_fails_and_the_next_is_asked_for(name):
+    settings = experiment(sampler=name, space=discrete)
+    refused = []
+
+    def accepts(flat):
+        small = flat.get("ffn.fff.depth", 0) < 4
+        if not small:
+            refused.append(flat)
+        return small
+
+    sampler, plain = Sampler(settings, 4, accepts), Sampler(settings, 4)
+    asked = [sampler.ask(number) for number in range(1, 13)]
+    assert all(accepts(flat) for flat in asked)
+    assert refused
+    assert any(plain.ask(number) in refused for number in range(1, 13))
+    assert len({tuple(sorted(flat.items())) for flat in refused}) == len(refused)
+    failed = [trial for trial in sampler.study.trials if trial.state.name == "FAIL"]
+    assert len(failed) >= len(refused)
+    again = Sampler(settings, 4, accepts)
+    assert [again.ask(number) for number in range(1, 13)] == asked
+
+
 def test_a_changed_space_is_refused_when_a_search_is_resumed():
     stored = Slots(experiment(), 1).run(2, rebuild=False)
     narrowed = Sampler(experiment(ranges={"lr": (0.5, 0.6)}), 5)

@@ -101,6 +101,32 @@ def history(store, search_id):
     return trials, decisions
 
 
+def deep_or_none(scope):
+    lr = scope.float("lr", 1e-4, 1e-2, log=True)
+    return {"lr": lr, "ffn": "csc", "ffn.csc.hidden": 16, "ffn.csc.fanin": 10**6 if lr > 5e-3 else 2}
+
+
+@pytest.mark.parametrize("kill_after", [None, 3])
+def test_a_point_that_cannot_be_trained_is_said_and_passed_over(store, header, tmp_path, kill_after):
+    experiment, notes = replace(SEARCH, space=deep_or_none), []
+    search_id = new_search(store, experiment)
+
+    def made():
+        session = session_of(store, search_id, experiment, header, tmp_path)
+        session.on_note = notes.append
+        return session
+
+    run(made, kill_after)
+    rows = store.trials(search_id)
+    assert len(rows) == 14
+    assert all(row.config["ffn.csc.fanin"] == 2 for row in rows)
+    assert {row.status for row in rows} == {"finished", "stopped"}
+    assert notes
+    assert all(
+        note.startswith('A point of the space cannot be trained and is passed over: "ffn.csc.fanin"') for note in notes
+    )
+
+
 def test_a_search_on_one_slot_stops_the_weak_and_finishes_the_rest(store, header, tmp_path):
     search_id = new_search(store, SEARCH)
     session = run(lambda: session_of(store, search_id, SEARCH, header, tmp_path))
