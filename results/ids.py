@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
 from results.errors import InputError
 from results.opening import parsed_url
+
+Claim = Callable[[str], bool]
+"""Whether a new search may have this id; what it says yes to is taken."""
 
 
 def variant_hash(config: Mapping[str, object]) -> str:
@@ -47,3 +50,43 @@ def make_run_folder(folder: Path) -> None:
         raise InputError(
             f"The run folder {folder} must be a folder, but a file is in its way; move that, or name another storage."
         ) from error
+
+
+def any_number(search_id: str) -> bool:
+    """The claim of a search without run folders."""
+    return True
+
+
+class FolderClaim:
+    """The claim of a search whose run folders are to be its own: an id that has a folder already is another's.
+
+    Two databases in one folder, or one that was made anew where an older one was deleted, count from 1 each. With a shared
+    folder one would train on from the other's checkpoints, and overwrite them.
+
+    Args:
+        bases: where the search has a folder of its name; made if they are not there.
+    """
+
+    def __init__(self, *bases: Path) -> None:
+        self._bases = tuple(dict.fromkeys(bases))
+        self._mine: set[str] = set()
+        self.passed_over: list[Path] = []
+        """The folders of others."""
+
+    def __call__(self, search_id: str) -> bool:
+        """Raises InputError where a file is in the way of a base."""
+        if search_id in self._mine:  # a transaction that is tried again
+            return True
+        made: list[Path] = []
+        for base in self._bases:
+            make_run_folder(base)
+            try:
+                (base / search_id).mkdir()  # one process gets it
+            except FileExistsError:
+                self.passed_over.append(base / search_id)
+                for folder in made:
+                    folder.rmdir()
+                return False
+            made.append(base / search_id)
+        self._mine.add(search_id)
+        return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import count
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,7 +20,7 @@ from sqlalchemy.exc import IntegrityError
 from results import schema
 from results.cli import DEFAULT_STORAGE
 from results.errors import InputError
-from results.ids import runs_folder, unknown, variant_hash
+from results.ids import Claim, any_number, runs_folder, unknown, variant_hash
 from results.moved import with_folder_here
 from results.opening import open_engine, parsed_url, shown
 from results.patience import patient, patiently, to_stderr
@@ -71,12 +72,9 @@ class Store:
         provenance: dict[str, Any],
         notes: str = "",
         tags: Sequence[str] = (),
-        before_commit: Callable[[str], None] = lambda search_id: None,
+        claim: Claim = any_number,
     ) -> str:
-        """A new search under the experiment's next number; safe when two processes ask at once.
-
-        `before_commit` is called with the id; where it raises, there is no search.
-        """
+        """A new search under the experiment's next number that `claim` gets; safe when two processes ask at once."""
         values = {
             "question": question,
             "settings": settings,
@@ -85,7 +83,7 @@ class Store:
             "tags": list(tags),
             "heartbeat": datetime.now(UTC),
         }
-        return self._insert_search(experiment, values, lambda connection, search_id: before_commit(search_id))
+        return self._insert_search(experiment, values, claim, lambda connection, search_id: None)
 
     def import_search(
         self,
@@ -96,6 +94,7 @@ class Store:
         notes: str,
         tags: Sequence[str],
         trials: Sequence[Mapping[str, Any]] | Callable[[str], Sequence[Mapping[str, Any]]],
+        claim: Claim = any_number,
     ) -> str:
         """An ended search with finished trials from elsewhere, all or nothing.
 
@@ -140,10 +139,14 @@ class Store:
             "notes": notes,
             "tags": list(tags),
         }
-        return self._insert_search(experiment, {**values, "status": "ended"}, add)
+        return self._insert_search(experiment, {**values, "status": "ended"}, claim, add)
 
     def _insert_search(
-        self, experiment: str, values: dict[str, Any], before_commit: Callable[[Connection, str], None]
+        self,
+        experiment: str,
+        values: dict[str, Any],
+        claim: Claim,
+        before_commit: Callable[[Connection, str], None],
     ) -> str:
         columns = {"created": datetime.now(UTC), "status": "running", **values}
         search_id = ""
@@ -157,7 +160,8 @@ class Store:
                     sa.select(schema.searches.c.id).where(schema.searches.c.experiment == experiment)
                 ).all()
                 numbers = [int(name.rpartition("-")[2]) for name in taken]
-                search_id = f"{experiment}-{max(numbers, default=0) + 1}"
+                free = (f"{experiment}-{number}" for number in count(max(numbers, default=0) + 1))
+                search_id = next(name for name in free if claim(name))
                 connection.execute(schema.searches.insert().values(id=search_id, experiment=experiment, **columns))
                 before_commit(connection, search_id)
             return search_id

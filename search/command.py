@@ -119,6 +119,8 @@ def search(asked: Asked, console: Console) -> None:
             prepared, resources, send_code = _resume(store, asked, console)
         else:
             prepared, resources = _start(store, asked, new)
+        for note in prepared.notes:
+            console.print(f"Note: {note}", highlight=False, soft_wrap=True)
         session = Session(
             store,
             prepared.search_id,
@@ -301,8 +303,6 @@ def _resume(store: Store, asked: Asked, console: Console) -> tuple[Prepared, Res
         notes = "\n".join(filter(None, (row.notes, asked.note)))
         store.update_search(row.id, notes=notes, tags=[*row.tags, *(tag for tag in asked.tags if tag not in row.tags)])
     console.print(f"Going on with {row.id}.", highlight=False)
-    for note in prepared.notes:
-        console.print(f"Note: {note}", highlight=False, soft_wrap=True)
     return prepared, resources, send_code
 
 

@@ -13,7 +13,7 @@ from arch_space.cost import price
 from arch_space.model import ModelConfig
 from arch_space.registry import FFN
 from results.errors import InputError
-from results.ids import make_run_folder, runs_folder
+from results.ids import FolderClaim, make_run_folder, runs_folder
 from results.opening import masked
 from results.store import Store
 from search import catalog, confirm
@@ -66,7 +66,7 @@ class Prepared:
     matchings: tuple[Matching, ...] = ()
     """As in `Checked`."""
     notes: tuple[str, ...] = ()
-    """What a resumed search does about an experiment's file that was edited."""
+    """What a resumed search does about an experiment's file that was edited; why a new one has not the next number."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -214,6 +214,7 @@ def prepare_new(
         new.source, new.experiment, new.resources, new.header, new.startup_trials, variants, new.matchings
     )
     settings["checkpoints"] = None if checkpoints is None else str(base)
+    claim = FolderClaim(runs, base)
     search_id = store.create_search(
         new.experiment.name,
         new.experiment.question,
@@ -221,7 +222,7 @@ def prepare_new(
         driver_provenance(new.resources, variants),
         notes=notes,
         tags=list(tags),
-        before_commit=lambda name: make_run_folder(runs / name),
+        claim=claim,
     )
     return Prepared(
         search_id=search_id,
@@ -232,6 +233,10 @@ def prepare_new(
         startup_trials=new.startup_trials,
         variants=tuple(variants),
         matchings=new.matchings,
+        notes=tuple(
+            f"{folder} is there already, of another database; so this search is {search_id}."
+            for folder in claim.passed_over[-1:]
+        ),
     )
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from arch_space.cost import price
 from results.cli import EXIT_INTERRUPTED
 from results.errors import InputError
-from results.ids import make_run_folder, runs_folder
+from results.ids import FolderClaim, make_run_folder, runs_folder
 from results.rows import TrialRow
 from results.store import ENDED, Store
 from trainer import checkpoint
@@ -61,7 +61,7 @@ def _row_for(
     """The row of this very dictionary, the latest where there are several, or a new one."""
     searches = [row.id for row in store.searches() if row.experiment == SINGLE]
     search_id = searches[-1] if searches else store.create_search(
-        SINGLE, QUESTION, {"variants": []}, {}, before_commit=lambda name: make_run_folder(runs_folder(store.url) / name)
+        SINGLE, QUESTION, {"variants": []}, {}, claim=FolderClaim(runs_folder(store.url))
     )  # fmt: skip
     store.update_search(search_id, status="ended")  # a place for trials; nothing drives it
     if variants:
