@@ -17,6 +17,7 @@ from pathlib import Path
 from results.archive import is_archived
 from results.rows import SearchRow, TrialRow
 from results.store import ENDED, Store
+from results.tuned import COMPLETE, LR_TUNING
 
 CHECKPOINTS, PREDICTIONS, LOGS, OTHER = SORTS = ("checkpoints", "predictions", "logs", "other")
 BOARD = "tensorboard"
@@ -27,7 +28,6 @@ _OURS = (
     (PREDICTIONS, re.compile(rf"\.?predictions\.npz{_TEMPORARY}")),
 )
 _EVENTS = re.compile(r"events\.out\.tfevents\..+")
-_COMPLETE = ("finished", "plateau")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,8 @@ class Rule:
     archived: bool = False
     """Choose the archived searches, too."""
     keep_best: int | None = None
-    """So many finished trials of each search keep their files: those with the highest validation accuracy."""
+    """So many finished trials of each search keep their files: of those that count the ones with the highest validation
+    accuracy. A trial that tuned a learning rate does not count."""
     predictions: bool = False
     """Also the predictions for single images, which are small and which `results.compare` reads."""
 
@@ -117,9 +118,9 @@ def plan(store: Store, rule: Rule) -> Plan:
             running.append(search.id)
             continue
         rows = store.trials(search.id)
+        counted = [row for row in rows if row.status in COMPLETE and LR_TUNING not in row.provenance]
         ranked = sorted(
-            (row for row in rows if row.status in _COMPLETE and row.val_acc is not None),
-            key=lambda row: (-(row.val_acc or 0.0), row.number),
+            (row for row in counted if row.val_acc is not None), key=lambda row: (-(row.val_acc or 0.0), row.number)
         )
         kept = {row.id for row in ranked[: rule.keep_best or 0]}
         for row in rows:

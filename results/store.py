@@ -26,6 +26,7 @@ from results.opening import open_engine, parsed_url, shown
 from results.patience import patient, patiently, to_stderr
 from results.rows import UNKNOWN_SEED, DecisionRow, EpochRow, RequestRow, SearchRow, TrialRow
 from results.statements import aware, finite, is_there, landed, last_metrics
+from results.tuned import COMPLETE, LR_TUNING
 
 TRIAL_STATUSES = frozenset(
     ["pending", "running", "paused", "finished", "plateau", "stopped", "diverged", "failed", "interrupted"]
@@ -440,9 +441,10 @@ class Store:
 def _is_a_search(connection: Connection, name: str) -> str:
     """The sentence that refuses a search where a trial was to be named, with the trial that is most likely meant."""
     table = schema.trials
-    own = sa.select(table.c.id).where(table.c.search_id == name)
-    ended = own.where(table.c.status.in_(("finished", "plateau")), table.c.val_acc.is_not(None))
-    best = connection.scalar(ended.order_by(table.c.val_acc.desc(), table.c.number).limit(1))
+    own = sa.select(table.c.id, table.c.provenance).where(table.c.search_id == name)
+    ended = own.where(table.c.status.in_(COMPLETE), table.c.val_acc.is_not(None))
+    ranked = connection.execute(ended.order_by(table.c.val_acc.desc(), table.c.number))
+    best = next((row.id for row in ranked if LR_TUNING not in row.provenance), None)
     first = best or connection.scalar(own.order_by(table.c.number).limit(1))
     if first is None:
         return f"{name!r} is a search, and has no trial yet."

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from results.text import amount, keys_text, plain, short
+
+if TYPE_CHECKING:
+    import pandas as pd  # the store knows the marks, and opens without pandas
 
 COMPLETE = frozenset({"finished", "plateau"})
 LR_TUNING = "lr_tuning"

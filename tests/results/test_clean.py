@@ -19,6 +19,7 @@ from results.errors import InputError
 from results.frames import load
 from results.ids import runs_folder
 from results.store import ENDED
+from results.tuned import LR_TUNING
 from trainer import checkpoint
 from trainer.board import Board
 from trainer.config import TrialConfig
@@ -170,6 +171,13 @@ def test_all_but_the_best_go_and_keep_their_predictions_and_their_rows(store):
     assert [row.val_acc for row in store.epochs("toy-1.3")] == [0.1, 0.6]
     assert "Removed" in said
     assert "There is nothing to remove by this rule." in command(store, "--keep-best", "1", "--yes")
+
+
+def test_a_trial_that_tuned_a_rate_is_not_kept_in_place_of_one_that_counts(store):
+    store.update_trial("toy-1.2", provenance={LR_TUNING: 1e-3})  # 0.7, above 0.6 and 0.5
+    command(store, "--keep-best", "1", "--yes")
+    assert left(store, "toy-1.3") == KEPT
+    assert left(store, "toy-1.1") == left(store, "toy-1.2") == {"predictions.npz"}
 
 
 def test_what_is_told_before_is_what_goes(store):

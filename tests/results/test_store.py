@@ -17,6 +17,7 @@ from results.frames import load
 from results.ids import variant_hash
 from results.rows import DecisionRow, EpochRow
 from results.store import Store
+from results.tuned import LR_TUNING
 
 
 @pytest.fixture
@@ -287,4 +288,7 @@ def test_a_search_named_as_a_trial_is_said_to_be_one_with_its_best_trial(store):
     for name, accuracy, status in zip(names, (0.5, 0.7, 0.9), ("finished", "finished", "stopped"), strict=True):
         store.commit_report(name, epoch(1, val_acc=accuracy), None, status=status)
     with pytest.raises(InputError, match=r"such as toy-1\.2 \(its best\)\.$"):
+        store.trial(search)
+    store.update_trial(names[1], provenance={LR_TUNING: 1e-3})
+    with pytest.raises(InputError, match=r"such as toy-1\.1 \(its best\)\.$"):
         store.trial(search)
