@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote_plus
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
@@ -20,6 +21,11 @@ from results.patience import to_stderr
 
 BUSY_SECONDS = 5
 """How long SQLite itself waits for another process's lock, in silence; `results.patience` goes on from there."""
+
+
+_SECRET = frozenset({"password", "passfile", "sslpassword", "sslkey"})
+"""Parameters of a URL, as libpq has them, that are a password or lead to one."""
+_PARAMETER = re.compile(r"(?<=[?&])([^?&=]*)=[^&]*")
 
 
 def parsed_url(url: str) -> URL:
@@ -219,12 +225,20 @@ def _one_transaction(engine: Engine) -> Iterator[Connection]:
 
 
 def shown(url: URL) -> str:
-    """A database's URL without its password."""
-    return url.render_as_string(hide_password=True)
+    """A database's URL without its password, wherever that stands in it."""
+    return _without_secrets(url.render_as_string(hide_password=True))
 
 
 def masked(text: str) -> str:
     """Any text, such as a word of a command line, without what may be the password of a URL in it."""
     login, at, place = text.rpartition("@")
     scheme, separator, user = login.rpartition("://")
-    return f"{scheme}{separator}{user.partition(':')[0]}:***@{place}" if at and ":" in user else text
+    hidden = f"{scheme}{separator}{user.partition(':')[0]}:***@{place}" if at and ":" in user else text
+    return _without_secrets(hidden)
+
+
+def _without_secrets(url: str) -> str:
+    """The values of secret parameters as ***, also where their names are percent-encoded."""
+    return _PARAMETER.sub(
+        lambda found: f"{found[1]}=***" if unquote_plus(found[1]).lower() in _SECRET else found[0], url
+    )

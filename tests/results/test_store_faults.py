@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError
 
 from results.errors import InputError
+from results.opening import masked, shown
 from results.store import Store
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -113,10 +115,30 @@ def test_our_own_database_is_in_write_ahead_mode(store, tmp_path):
 
 @pytest.mark.parametrize(
     "url",
-    ["postgresql://me:hidden@host:port/db", "me:hidden@host", "nosuch://me:hidden@host/db", "postgresql://me:hidden@"],
+    [
+        "postgresql://me:hidden@host:port/db",
+        "me:hidden@host",
+        "nosuch://me:hidden@host/db",
+        "postgresql://me:hidden@",
+        "nosuch://host/db?user=me&password=hidden",
+        "postgresql://host:port/db?sslmode=require&passfile=/hidden&x=a@b",
+    ],
 )
 def test_a_refused_storage_does_not_print_its_password(url):
     with pytest.raises(InputError) as caught:
         Store.open(url)
     assert "hidden" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["password", "passfile", "sslpassword", "sslkey", "pass%77ord"])
+def test_a_secret_among_the_parameters_of_a_url_is_hidden_and_the_rest_stays_readable(name):
+    url = f"postgresql+psycopg://me@host/db?sslmode=require&{name}=/hidden%40a&application_name=arbor"
+    assert masked(f"--storage={url}") == f"--storage={url.replace('/hidden%40a', '***')}"
+    assert shown(make_url(url)).split("?")[0] == "postgresql+psycopg://me@host/db"
+    assert set(shown(make_url(url)).split("?")[1].split("&")) == {
+        "sslmode=require", f"{name.replace('%77', 'w')}=***", "application_name=arbor",
+    }  # fmt: skip
+    for other in (url.replace("%40", "@"), url.replace("me@", "me:hidden@"), f"{url}&{name}=hidden"):
+        assert "hidden" not in masked(other)
+        assert "hidden" not in shown(make_url(other))
