@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from results.confirmed import SEARCHED
+from results.ranks import rank_text
 from results.table import Table
 from results.text import amount, keys_text, missing, percent, plain, short
 
@@ -44,10 +45,10 @@ def columns(table: Table) -> list[str]:
     return names
 
 
-def cells(row: Mapping[Any, Any], table: Table, last_of_best: Mapping[int, int]) -> dict[str, str]:
-    """Every cell of a row by its column; `last_of_best` is what `last_of_best` gives."""
+def cells(row: Mapping[Any, Any], table: Table) -> dict[str, str]:
+    """Every cell of a row by its column."""
     return {
-        "rank": _rank(row, last_of_best),
+        "rank": rank_text(row, table.spans),
         "front": "*" if row.get("front") else "",
         "group": str(row["group"]),
         "search": plain(row["search"]),
@@ -79,21 +80,6 @@ def shared_keys(of_all: Mapping[str, Any], of_kinds: Mapping[str, Any]) -> dict[
         if not missing(value):
             lines.setdefault(f"All {kind} rows", []).append(f"{name}={short(value)}")
     return {whose: ", ".join(words) for whose, words in lines.items() if words}
-
-
-def last_of_best(table: Table) -> dict[int, int]:
-    """For each group the last rank that is not distinguishable from its best, where a test was made."""
-    top = table.rows[table.rows["top"].fillna(False)]
-    return {int(str(group)): int(rows["rank"].max()) for group, rows in top.groupby("group")}
-
-
-def _rank(row: Mapping[Any, Any], last_of_best: Mapping[int, int]) -> str:
-    """A number, or the whole span of the ranks that no test tells apart from the best."""
-    if missing(row["rank"]):
-        return ""
-    last = last_of_best.get(int(row["group"]), 1)
-    is_top = not missing(row["top"]) and bool(row["top"])
-    return f"1-{last}" if is_top and last > 1 else str(row["rank"])
 
 
 def _value(row: Mapping[Any, Any]) -> str:

@@ -10,9 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from results.cells import TEXT, cells, columns, last_of_best
+from results.cells import TEXT, cells, columns
 from results.errors import InputError
 from results.frames import Frames
+from results.ranks import is_alike
 from results.table import Table
 from results.text import cell, plain
 
@@ -95,16 +96,14 @@ def write_latex(table: Table, path: Path) -> None:
         f"\\begin{{tabular}}{{{''.join('l' if n in TEXT else 'r' for n in names)}}}",
     ]
     lines += [r"\toprule", " & ".join(_latex(name) for name in names) + r" \\", r"\midrule"]
-    last = last_of_best(table) if names else {}
     group = None
     for row in table.rows.to_dict("records"):
         if group not in (None, row["group"]):
             lines.append(r"\midrule")
         group = row["group"]
-        texts = cells(row, table, last)
-        in_bold = texts["rank"].split("-")[0] == "1"
+        texts = cells(row, table)
         shown = [_latex(texts[name]).replace("1-", "1--") if name == "rank" else _latex(texts[name]) for name in names]
-        if in_bold:
+        if is_alike(row):
             shown[names.index("variant keys")] = rf"\textbf{{{shown[names.index('variant keys')]}}}"
         lines.append(" & ".join(shown) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}"]
@@ -116,10 +115,9 @@ def write_markdown(table: Table, path: Path) -> None:
     lines = []
     if len(table.rows):
         names = columns(table)
-        last = last_of_best(table)
         lines += [_piped(names), _piped([":---" if name in TEXT else "---:" for name in names])]
         for row in table.rows.to_dict("records"):
-            texts = cells(row, table, last)
+            texts = cells(row, table)
             lines.append(_piped([_markdown(texts[name]) for name in names]))
         lines.append("")
     lines += [f"- {_markdown(line)}" for line in _said(table)]

@@ -13,6 +13,7 @@ from results.front import cost_of, remark
 from results.losses import remarks_on_losses
 from results.matches import notes as match_notes
 from results.protocol import IMPORTED, of_protocol
+from results.ranks import ALIKE, listed, spans
 from results.statistics import (
     accuracy_error,
     detectable_difference,
@@ -168,9 +169,16 @@ def _of_best(ranked: pd.DataFrame, name: str) -> list[str]:
     tests = "t tests with the pooled deviation, Holm's correction over all pairs, 5 %"
     top = ranked[ranked["top"].fillna(False)]
     last = int(top["rank"].max())
-    if last > 1:
+    if last > 1 and spans(ranked):
         rest = "" if last == int(ranked["rank"].max()) else " Ranks below are the order of the means."
         return [f"{name}Rows of rank 1-{last} are not distinguishable from the best ({tests}).{rest}"]
+    if last > 1:
+        said = (
+            f"{name}Rows of rank {listed([int(rank) for rank in top['rank']])} are not distinguishable from the best "
+            f"({tests}); below the best they are marked {ALIKE}. Ranks are the order of the means, of which one over many "
+            "seeds may be told apart where a lower one over few is not."
+        )
+        return [said]
     if len(top) > 1:
         return [f"{name}The rows of rank 1 are equal in their means."]
     return [f"{name}The best is told apart from every other row ({tests})."]

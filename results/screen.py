@@ -15,10 +15,11 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from results.cells import TEXT, cells, columns, last_of_best, shared_keys, trial_of
+from results.cells import TEXT, cells, columns, shared_keys, trial_of
 from results.driver_life import is_gone
 from results.frames import Frames
 from results.period import period
+from results.ranks import is_alike
 from results.table import COMPLETE, Table, variants
 from results.text import counted, missing, percent, plain
 
@@ -104,9 +105,8 @@ def _rich(table: Table, width: int) -> RichTable:
     for name, least in {**needs, "epochs": 78, "test %": 68, "params": 60}.items():
         if name in names and width < least + wider and (name != "seeds" or not table.is_comparison):
             names.remove(name)
-    last = last_of_best(table)
     rows = table.rows.to_dict("records")
-    texts = [{**cells(row, table, last), "trial": trial_of(row)} for row in rows]
+    texts = [{**cells(row, table), "trial": trial_of(row)} for row in rows]
     names.insert(1, "trial")  # what other commands want to hear
     widths = _widths(names, texts, width, padding=1 if narrow else 2)
     for name in [each for each in names if each in widths]:
@@ -115,7 +115,7 @@ def _rich(table: Table, width: int) -> RichTable:
         result.add_column(name, justify=justify, overflow="fold", no_wrap=not wide, width=widths[name])
     names = list(widths)
     for row, each in zip(rows, texts, strict=True):
-        style = "bold" if each["rank"].split("-")[0] == "1" else "dim" if not row["complete"] else None
+        style = "bold" if is_alike(row) else "dim" if not row["complete"] else None
         result.add_row(*(Text(each[name]) for name in names), style=style)
     return result
 

@@ -6,7 +6,8 @@ by how far they came: their accuracies belong to other epochs. Variants of diffe
 augmentation) are ranked in groups of their own, and so are those of different matches; imported ones, whose accuracy was
 chosen on the test images, are not ranked at all.
 
-Ranks come in groups, too: all rows that a test does not tell apart from the best share its rank (`top`).
+Ranks come in groups, too: all rows that a test does not tell apart from the best share its rank (`top`), if they are the
+first ones (`results.ranks`).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from results.protocol import (
     require_one_protocol,
     with_protocol,
 )
+from results.ranks import spans
 from results.remarks import Spread, is_screening, named_groups, remarks
 from results.statistics import against_best, t_interval
 from results.text import missing
@@ -72,6 +74,8 @@ class Table:
     is_screening: bool
     """Whether a ranked variant has three seeds or fewer."""
     searches: list[str]
+    spans: dict[int, int]
+    """Of the ranks, as `results.ranks.spans` gives them of all rows: they stay where rows are left out."""
     protocols: list[str]
     """Where there are several groups, in what the protocol of each differs from the others'."""
 
@@ -146,6 +150,7 @@ def variants(frames: Frames, search: str | Sequence[str], *, everything: bool = 
         is_comparison=is_comparison,
         is_screening=is_screening(table),
         searches=names,
+        spans=spans(table) if len(table) else {},
         protocols=protocols,
     )
 

@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from results.cells import TEXT, cells, columns, last_of_best, shared_keys, trial_of
+from results.cells import TEXT, cells, columns, shared_keys, trial_of
 from results.comparison import Comparison
 from results.frames import Frames
 from results.page import MARK, charts, charts_of_keys
@@ -20,13 +20,14 @@ from results.page.answer import against_first, answer, claims_of, confirmations
 from results.page.origin import command, diff_of, failures, malformed, origin, settings_of
 from results.page.vega import Picture, family_of, libraries
 from results.period import period
+from results.ranks import ALIKE, is_alike
 from results.table import Table, variants
 from results.text import missing, percent
 from results.tuned import is_tuning
 
 FOLDER = Path(__file__).parent
 HELP = {
-    "rank": "A span is the group that no test tells apart from the best.",
+    "rank": f"No test tells the rows of a span, or marked {ALIKE}, apart from the best.",
     "trial": "Number of the first trial in its search, and how many seeds more.",
     "front": "Not beaten in accuracy or in cost without losing in the other.",
     "seeds": "Seeds that ran to their end, of those planned.",
@@ -141,16 +142,15 @@ def _rows(frames: Frames, table: Table) -> dict[str, Any]:
         return {"columns": [], "rows": [], "kinds": [], "statuses": []}
     names = columns(table)
     names.insert(1, "trial")  # by which the lower tables and other commands know it
-    last = last_of_best(table)
     kinds = family_of(frames.trials_of(*table.searches))
     rows = []
     for row in table.rows.to_dict("records"):
-        shown = {**cells(row, table, last), "trial": trial_of(row)}
+        shown = {**cells(row, table), "trial": trial_of(row)}
         rows.append(
             {
                 "kind": kinds[row["trials"][0]],
                 "status": shown["status"],
-                "is_first": shown["rank"].split("-")[0] == "1",
+                "is_first": is_alike(row),
                 "is_complete": bool(row["complete"]),
                 "trials": ", ".join(row["trials"]),
                 "cells": [{"text": shown[name], "value": _value(row, name)} for name in names],

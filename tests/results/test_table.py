@@ -6,10 +6,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
-from results.cells import cells, last_of_best
+from results.cells import cells
 from results.errors import InputError
+from results.export import write_latex, write_markdown
 from results.frames import load
+from results.page.build import _rows
+from results.ranks import listed, spans
+from results.screen import print_table
 from results.selection import of_kinds, searches_with
 from results.table import variants
 from results.text import keys_text
@@ -54,7 +59,7 @@ def test_what_all_variants_of_a_kind_share_is_said_once_and_not_in_every_row(sto
     table = table_of(store, name)
     assert table.by_kind == {"ffn.mlp.activation": "gelu"}  # the tree stands alone: its keys tell what it is
     assert table.telling == ["ffn", "ffn.mlp.hidden", "ffn.fff.hidden", "ffn.fff.depth"]
-    texts = [cells(row, table, last_of_best(table))["variant keys"] for row in table.rows.to_dict("records")]
+    texts = [cells(row, table)["variant keys"] for row in table.rows.to_dict("records")]
     assert texts == ["fff hidden=4 depth=3", "mlp hidden=8", "mlp hidden=16"]
     assert list(table.rows["ffn.mlp.activation"].dropna()) == ["gelu", "gelu"], "exports keep the column"
 
@@ -216,8 +221,73 @@ def test_variants_that_no_test_tells_apart_from_the_best_share_its_rank(store):
     # the last is 6.2 points off: t = 0.062 / (0.005 sqrt(2/3)) = 15.2 with 6 degrees of freedom
     assert table.rows["p_best"].iloc[2] < 1e-4
     assert any("Rows of rank 1-2 are not distinguishable from the best" in note for note in table.notes)
-    texts = [cells(row, table, last_of_best(table))["rank"] for row in table.rows.to_dict("records")]
+    texts = [cells(row, table)["rank"] for row in table.rows.to_dict("records")]
     assert texts == ["1-2", "1-2", "3"]
+
+
+@pytest.fixture
+def uneven(store):
+    """Two searches of one protocol: 12 seeds of mlp and of glu, and two of fff just below glu."""
+    for kinds, seeds in (({"mlp": 0.90, "glu": 0.885}, 12), ({"fff": 0.883}, 2)):
+        name = search(store, grid=True, seeds=tuple(range(seeds)))
+        for kind, mean in kinds.items():
+            for seed in range(seeds):
+                trial(store, name, [mean + 0.012 * (1 if seed % 2 else -1)], seed=seed, ffn=kind)
+    return ["toy-1", "toy-2"]
+
+
+def test_a_row_of_many_seeds_that_is_told_apart_stands_in_no_span_with_a_lower_one_of_few(store, uneven):
+    table = table_of(store, uneven)
+    assert list(table.rows["ffn"]) == ["mlp", "glu", "fff"]
+    # by the pooled deviation of 1.28 points t is 1.5 / (1.28 sqrt(1/12 + 1/12)) = 2.9 of glu, of fff
+    # 1.7 / (1.28 sqrt(1/12 + 1/2)) = 1.7
+    assert list(table.rows["top"]) == [True, False, True]
+    assert [cells(row, table)["rank"] for row in table.rows.to_dict("records")] == ["1", "2", "3~"]
+    (note,) = [note for note in table.notes if "not distinguishable" in note]
+    assert note.startswith("Rows of rank 1 and 3 are not distinguishable from the best (t tests with")
+    assert "; below the best they are marked ~." in note
+
+
+def test_every_export_marks_a_row_that_is_not_told_apart_and_sets_it_as_the_best(store, uneven, tmp_path, capsys):
+    frames = load(store.url)
+    table = variants(frames, uneven)
+    write_markdown(table, tmp_path / "table.md")
+    write_latex(table, tmp_path / "table.tex")
+    assert [line.split("|")[1].strip() for line in (tmp_path / "table.md").read_text().splitlines()[2:5]] == [
+        "1", "2", "3~",
+    ]  # fmt: skip
+    rows = [line for line in (tmp_path / "table.tex").read_text().splitlines() if " & " in line][1:]
+    assert [row.split(" & ")[0] for row in rows] == ["1", "2", r"3\textasciitilde{}"]
+    assert [r"\textbf{" in row for row in rows] == [True, False, True]
+    print_table(frames, table, Console(width=160))
+    assert "3~" in capsys.readouterr().out
+    page = _rows(frames, table)
+    assert [row["cells"][0]["text"] for row in page["rows"]] == ["1", "2", "3~"]
+    assert [row["is_first"] for row in page["rows"]] == [True, False, True]
+
+
+def test_equal_means_of_which_one_is_told_apart_are_no_span():
+    rows = pd.DataFrame({"group": 1, "rank": [1, 2, 2], "top": pd.array([True, True, False], dtype="boolean")})
+    assert spans(rows) == {}
+    assert spans(rows.iloc[:2]) == {1: 2}
+    assert spans(rows.assign(top=pd.array([pd.NA] * 3, dtype="boolean"))) == {}
+
+
+def test_ranks_are_listed_with_neighbours_as_a_span():
+    assert [listed(ranks) for ranks in ([1, 3], [1, 2, 4], [4, 1, 2, 3, 6, 6, 9])] == [
+        "1 and 3", "1, 2 and 4", "1-4, 6 and 9",
+    ]  # fmt: skip
+
+
+def test_a_span_stays_that_of_the_whole_table_where_a_kind_is_left_out(store):
+    name = search(store, grid=True, seeds=(0, 1, 2))
+    for kind, mean in (("mlp", 0.702), ("fff", 0.700), ("glu", 0.6)):
+        for seed in range(3):
+            trial(store, name, [mean + 0.005 * (seed - 1)], seed=seed, ffn=kind)
+    for kinds, ranks in ((["mlp"], ["1-2"]), (["fff"], ["1-2"]), (["glu"], ["3"]), ([], ["1-2", "1-2", "3"])):
+        table = of_kinds(table_of(store, name), kinds)
+        assert [cells(row, table)["rank"] for row in table.rows.to_dict("records")] == ranks
+        assert any("Rows of rank 1-2 are not" in note for note in table.notes)
 
 
 def test_a_best_variant_far_above_stands_alone(store):
