@@ -20,7 +20,7 @@ from results.store import ENDED, Store
 from trainer import checkpoint
 from trainer.config import TrialConfig, parse_pairs
 from trainer.engine import device_of
-from trainer.fingerprint import trial_fingerprint
+from trainer.fingerprint import source_hash, trial_fingerprint
 from trainer.interrupt import ctrl_c_between_steps
 from trainer.report import Report
 from trainer.resolve import absolute_paths, cached_dataset, discover_variants, resolve
@@ -45,12 +45,13 @@ def train_single(pairs: list[str], *, reset: bool, threads: int | None, variants
         raise InputError(f'"--threads" must be from 1 to the cores of this machine ({cores}), but got {threads}.')
     on_gpu = torch.cuda.is_available()
     config = resolve(parse_pairs(pairs), on_gpu=on_gpu)
-    cached_dataset(config.data)  # damaged data are refused before there is a row
+    dataset = cached_dataset(config.data)  # damaged data are refused before there is a row
     with Store.open(storage) as store:
         row = _row_for(store, config, reset=reset, variants=variants, console=console)
         if row.status in ENDED:
             console.print(f"{row.id} has ended already ({_summary(row)}); --reset trains it anew.", highlight=False)
             return 0
+        _refuse_changes(row, dataset.checksum)
         with ctrl_c_between_steps() as heed_ctrl_c:
             return _train(store, row, config, device_of(on_gpu), threads or cores, console, heed_ctrl_c)
 
@@ -91,6 +92,18 @@ def _row_for(
     )
     console.print(f"Trial {trial_id}: {costs.parameters:,} parameters, in {folder}", highlight=False, soft_wrap=True)
     return store.trial(trial_id)
+
+
+def _refuse_changes(row: TrialRow, checksum: str) -> None:
+    """Raises InputError where data or code are not those of the trial's first epochs, for its row has room for one of each."""
+    present = {"data_checksum": checksum, "source_hash": source_hash()}
+    for key, what in (("data_checksum", "The data"), ("source_hash", "The code in arch_space/ or trainer/")):
+        began = row.provenance.get(key)
+        if began is not None and began != present[key]:
+            raise InputError(
+                f"{what} changed since {row.id} began ({began[:16]} -> {present[key][:16]}); put back what was there, or "
+                "train it anew with --reset."
+            )
 
 
 def _train(

@@ -53,6 +53,10 @@ class Place:
         with self._store() as store:
             return store.trial(trial_id)
 
+    def update(self, **columns):
+        with self._store() as store:
+            store.update_trial("single-1.1", **columns)
+
     def curve(self, trial_id="single-1.1"):
         with self._store() as store:
             return [tuple(getattr(row, name) for name in MEASURED) for row in store.epochs(trial_id)]
@@ -200,3 +204,10 @@ def test_a_running_trial_can_be_evaluated_and_ctrl_c_leaves_one_that_goes_on(pla
     epochs = [epoch for epoch, *_ in place.curve()]
     assert epochs == list(range(1, len(epochs) + 1))
     assert len(epochs) >= row.epochs + 3
+    for key, what in (("source_hash", "The code in arch_space/ or trainer/"), ("data_checksum", "The data")):
+        was = place.row().provenance[key]
+        place.update(provenance={key: "0" * 64})
+        printed = place.train("epochs=2000", code=2)
+        assert f"Error: {what} changed since single-1.1 began (0000000000000000 -> " in " ".join(printed.split())
+        place.update(provenance={key: was})
+    assert place.curve()[-1][0] == len(epochs)
