@@ -14,17 +14,18 @@ from scipy import stats
 
 from results.frames import Frames
 from results.statistics import difference, pooled_deviation
-from results.text import keys_text, plain
+from results.text import keys_text, missing, plain
 
 SEARCHED = "searched_val_acc"
-"""The column of a table: the validation accuracy that the search had found for the variant, a fraction."""
+"""The column of a table: the validation accuracy that the search had found for the variant, a fraction; nothing where the
+variant trains at another rate now."""
 
 
 def with_searched(rows: pd.DataFrame, frames: Frames, settings: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """The rows of a table, those of a confirmation with `SEARCHED`; without a confirmation as they are.
 
     Args:
-        rows: with `search` and `given`, the hash that the variant was given before its rate was tuned.
+        rows: with `search`, `variant` and `given`, the hash that the variant was given before its rate was tuned.
         settings: of each search, by its id.
     """
     if not any(values.get("confirms") for values in settings.values()):
@@ -35,7 +36,9 @@ def with_searched(rows: pd.DataFrame, frames: Frames, settings: Mapping[str, Map
         for name, own in settings.items()
         for each in (own.get("confirms") or {}).get("variants", ())
     }
-    searched = [found.get(key) for key in zip(rows["search"], rows["given"], strict=True)]
+    searched = [found.get(key) for key in zip(rows["search"], rows["variant"], strict=True)]
+    if all(missing(value) for value in searched):
+        return rows
     return rows.assign(**{SEARCHED: pd.array(searched, dtype="Float64").astype("float64")})
 
 
@@ -48,8 +51,11 @@ def confirmed_notes(
     done = [row for row in rows.to_dict("records") if row["complete"] and row["values"]]
     chosen = sorted((row for row in done if row["given"] in order), key=lambda row: order[row["given"]])
     deviation, freedom = pooled_deviation([row["values"] for row in done])
-    if chosen:
-        notes.append(_curse(confirms, chosen, deviation, freedom))
+    same = [row for row in chosen if not _is_retuned(row)]
+    if same:
+        notes.append(_curse(confirms, same, deviation, freedom))
+    if len(same) < len(chosen):
+        notes.append(_retuned(chosen, len(chosen) - len(same)))
     baseline = next((row for row in done if row["given"] == confirms["baseline"]["variant"]), None)
     if chosen and chosen[0]["given"] == confirms["variants"][0]["variant"]:
         notes.append(_first(confirms, chosen[0], baseline, table, varying, deviation, freedom))
@@ -60,6 +66,19 @@ def confirmed_notes(
             f"{confirms['baseline']['recipe']}."
         )
     return notes
+
+
+def _is_retuned(row: Mapping[Any, Any]) -> bool:
+    """Whether it trains at another learning rate than the search's."""
+    return bool(row["variant"] != row["given"])
+
+
+def _retuned(chosen: Sequence[Mapping[Any, Any]], count: int) -> str:
+    which = "All" if count == len(chosen) else f"{count} of the {len(chosen)}"
+    return (
+        f"{which} confirmed variants train at another learning rate than the search's: the difference from what it found "
+        "would mix the new rate with luck, so it is not shown."
+    )
 
 
 def _curse(confirms: Mapping[str, Any], chosen: Sequence[Mapping[Any, Any]], deviation: float, freedom: int) -> str:
@@ -100,8 +119,8 @@ def _first(
     """Where the search's winner stands now. It was named before these seeds, so its test needs no correction."""
     ranked = table[(table["group"] == first["group"]) & table["rank"].notna()]
     said = (
-        f"The search's winner, {confirms['variants'][0]['trial']} ({plain(keys_text(first, varying))}), has rank "
-        f"{first['rank']} of {len(ranked)} here"
+        f"The search's winner, {confirms['variants'][0]['trial']} ({plain(keys_text(first, varying))}"
+        f"{', another rate than it had there' if _is_retuned(first) else ''}), has rank {first['rank']} of {len(ranked)} here"
     )
     if baseline is None or baseline["given"] == first["given"]:
         return f"{said}."
