@@ -55,12 +55,13 @@ class Arm:
 
 
 def pairs_of(frames: Frames, names: Sequence[str], search: str | None) -> list[tuple[Arm, Arm]]:
-    """The first that is named against each other one. Two searches: each variant that both have, else their best ones.
+    """The first that is named against each other one. Searches: each variant that both have, else their best ones.
 
     Args:
         search: where hashes and keys are looked up; the latest search where it is none.
     Raises:
-        InputError: fewer than two names, one that is unknown or ambiguous, or one variant named twice.
+        InputError: fewer than two names, one that is unknown or ambiguous, or one variant named twice; several searches
+            of which only some share a variant with the first.
     """
     if len(names) < 2:
         raise InputError(f"A comparison needs at least two of trial, variant or search, but got {len(names)}.")
@@ -68,9 +69,10 @@ def pairs_of(frames: Frames, names: Sequence[str], search: str | None) -> list[t
     if all(name in searches for name in names):
         if len(set(names)) < len(names):
             raise InputError("Every search must be named once.")
-        common = [pair for other in names[1:] for pair in _in_both(frames, names[0], other)]
-        if common:
-            return common
+        shared = {other: _in_both(frames, names[0], other) for other in names[1:]}
+        if any(shared.values()):
+            _require_all(shared, names[0])
+            return [pair for common in shared.values() for pair in common]
     arms = [_arm(frames, name, search) for name in names]
     for place, arm in enumerate(arms):
         for other in arms[:place]:
@@ -80,6 +82,16 @@ def pairs_of(frames: Frames, names: Sequence[str], search: str | None) -> list[t
                     f"({arm.label})."
                 )
     return [(arms[0], other) for other in arms[1:]]
+
+
+def _require_all(shared: Mapping[str, Sequence[object]], first: str) -> None:
+    """Raises InputError for a search that shares no variant with the first: its best one would answer another question."""
+    for other, common in shared.items():
+        if not common:
+            raise InputError(
+                f"Of several searches all must share a ranked variant with the first, or none, but {other} has none of "
+                f"{first}; leave it out, or compare it with {first} alone."
+            )
 
 
 def counted_once(a: Arm, b: Arm) -> tuple[Arm, Arm]:

@@ -130,6 +130,21 @@ def test_two_searches_without_a_common_variant_are_compared_in_their_best_with_a
     )
 
 
+def test_of_three_searches_one_that_shares_no_variant_is_named_and_not_dropped(store):
+    first, second = arms(store, [0.72, 0.70]), arms(store, [0.71, 0.69])
+    third, fourth = arms(store, [0.60], lr=1.0), arms(store, [0.73, 0.71, 0.50])
+    with pytest.raises(
+        InputError, match=f"but {third} has none of {first}; leave it out, or compare it with {first} al"
+    ):
+        judged(store, first, second, third)
+    assert [(pair.a.search, pair.b.search) for pair in judged(store, first, second, fourth).pairs] == [
+        (first, second), (first, second), (first, fourth), (first, fourth),
+    ]  # fmt: skip
+    assert [(pair.a.name, pair.b.name) for pair in judged(store, third, first, second).pairs] == [
+        (third, first), (third, second),
+    ]  # fmt: skip
+
+
 def test_runs_that_stand_in_both_searches_are_counted_once_and_it_is_said(store):
     first, second = arms(store, [0.70]), arms(store, [0.70])
     for seed, accuracy in ((3, 0.703), (4, 0.707)):
