@@ -25,6 +25,8 @@ from results.text import counted
 
 UNEQUAL = 0.01
 """Below this p of Bartlett's test it is said that pooling is doubtful."""
+SHOWN = 5e-5
+"""A fraction below it is printed as 0.00 points."""
 SCREENING_SEEDS = 3
 """Up to so many seeds a variant, a table finds candidates and proves nothing."""
 
@@ -86,9 +88,12 @@ def remarks(
                 notes += _of_best(ranked, f"Group {group}: " if several else "")
     if is_comparison and not any(spread.freedom for spread in spreads.values()) and rows["rank"].notna().any():
         notes.append("One seed a variant shows no spread: no difference in this table is resolved. Add --seeds.")
-    if not is_comparison and (rows["rank"].notna() & (rows["seeds"] == 1)).any():
+    searched = _searched_firsts(rows, settings)
+    if searched:
+        is_all = len(searched) == rows.loc[rows["rank"].notna(), "group"].nunique()
+        of = "" if is_all else f"{named_groups(pd.Series(searched))}: "
         notes.append(
-            "The first row is searched, unconfirmed: the best of many single runs looks better than it is. Compare "
+            f"{of}The first row is searched, unconfirmed: the best of many single runs looks better than it is. Compare "
             "it with fresh seeds before you believe it."
         )
     elif is_screening(rows):
@@ -101,7 +106,10 @@ def remarks(
     if len(images) == 1 and len(known):
         count = images.pop()
         error = accuracy_error(float(known.iloc[0]), count)
-        notes.append(f"One accuracy on {count:,} validation images has a standard error of {100 * error:.2f} points.")
+        if error >= SHOWN:  # an accuracy of 100 % has none by this formula
+            notes.append(
+                f"One accuracy on {count:,} validation images has a standard error of {100 * error:.2f} points."
+            )
     stopping = any(not values.get("grid") and values.get("scheduler") != "none" for values in settings.values())
     if stopping and (rows["status"] == "stopped").any():
         notes.append(
@@ -125,6 +133,18 @@ def remarks(
     return notes
 
 
+def _searched_firsts(rows: pd.DataFrame, settings: Mapping[str, Mapping[str, Any]]) -> list[int]:
+    """The groups whose first row is the best of many single runs of a search, whatever is joined to that."""
+    ranked = rows[rows["rank"].notna()]
+    found = []
+    for group, own in ranked.groupby("group"):
+        name = own["search"].iloc[0]
+        is_searched = settings[name].get("grid") is None
+        if is_searched and (own.loc[own["search"] == name, "seeds"] == 1).any():
+            found.append(int(str(group)))
+    return found
+
+
 def named_groups(groups: pd.Series) -> str:
     """`Group 1`, or `Groups 1, 2`."""
     numbers = sorted(set(groups))
@@ -141,8 +161,8 @@ def _of_spread(rows: pd.DataFrame, spread: Spread, name: str) -> list[str]:
         f"{name}Between seeds the standard deviation is {100 * spread.deviation:.2f} points (pooled, "
         f"{counted(spread.freedom, 'degree')} of freedom)."
     )
-    if seeds:
-        gap = detectable_difference(spread.deviation, seeds, freedom=spread.freedom)
+    gap = detectable_difference(spread.deviation, seeds, freedom=spread.freedom)
+    if gap >= SHOWN:  # by equal seeds every difference would be found; NaN without a ranked row
         said += (
             f" With {counted(seeds, 'seed')} a variant, a difference of {100 * gap:.2f} points is found "
             "with 80 % power between two variants that were named before; smaller ones are not resolved by this table."
@@ -152,14 +172,14 @@ def _of_spread(rows: pd.DataFrame, spread: Spread, name: str) -> list[str]:
 
 def _of_ties(ranked: pd.DataFrame, spread: Spread, name: str) -> list[str]:
     """What an interval that is printed as ± 0.00 hides."""
-    tied = ranked[ranked["interval"] < 5e-5]
+    tied = ranked[ranked["interval"] < SHOWN]
     if not len(tied):
         return []
     seeds = int(tied["seeds"].min())
     half = pooled_interval(spread.deviation, spread.freedom, seeds)
     known = f"; by the pooled deviation the mean of {seeds} seeds is known to ± {100 * half:.2f} points"
     said = "± 0.00 is no certainty: a variant's few seeds came to the same accuracy, as happens by chance"
-    return [f"{name}{said}{known if half >= 5e-5 else ''}."]
+    return [f"{name}{said}{known if half >= SHOWN else ''}."]
 
 
 def _of_best(ranked: pd.DataFrame, name: str) -> list[str]:

@@ -182,7 +182,11 @@ def _notes(
 
 def spread_of(trials: pd.DataFrame, protocol: tuple[str, ...]) -> Spread:
     """The standard deviation between seeds, pooled over the variants of the trials that have this protocol."""
-    trials = of_protocol(trials, protocol)
+    return spread_among(of_protocol(trials, protocol))
+
+
+def spread_among(trials: pd.DataFrame) -> Spread:
+    """The same of trials of one protocol: those that ran to their end, a run that stands in several searches once."""
     ended = once(trials[trials["status"].isin(COMPLETE) & trials["val_acc"].notna()])
     groups = [
         [float(value) for value in measured(group)["val_acc"]]

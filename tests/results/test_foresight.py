@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from results.foresight import foresight, spread_before
+from results.frames import load
 from results.remarks import Spread
+from results.table import variants
 
 sys.path.insert(0, str(Path(__file__).parent))
 from recorded import new_store, search, trial
@@ -28,6 +30,24 @@ def test_the_spread_is_that_of_trials_with_the_same_data_and_protocol(tmp_path):
         assert (found.freedom, found.deviation) == (2, pytest.approx(0.01 / 2**0.5))
         assert spread_before(store, {**PROTOCOL, "epochs": 9}, "c").deviation == pytest.approx(0.1 / 2**0.5)
         assert spread_before(store, {**PROTOCOL, "epochs": 4}, "c").freedom == 0
+
+
+def test_a_run_that_stands_in_three_searches_is_counted_once_as_in_their_table(tmp_path):
+    with new_store(tmp_path) as store:
+        names = [search(store, grid=True, seeds=(0, 1, 2)) for _ in range(3)]
+        for name in names:
+            for seed, value in enumerate((0.50, 0.51, 0.52)):
+                made = trial(store, name, [value], seed=seed)
+                store.update_trial(made, provenance={"data_checksum": "c"})
+        found = spread_before(store, PROTOCOL, "c")
+        assert (found.freedom, found.deviation) == (2, pytest.approx(0.01))
+        assert "(pooled, 2 degrees of freedom)" in variants(load(store.url), names).notes[0]
+
+
+def test_seeds_that_agree_exactly_promise_no_difference_of_0_points():
+    said = foresight(Spread(deviation=0.0, freedom=4), 2, 3, 10_000)
+    assert "a difference of 1.54 points" in said
+    assert said.endswith("for the seeds of like trials in the store agree exactly).")
 
 
 def test_the_sentence_says_the_difference_and_where_its_deviation_is_from():

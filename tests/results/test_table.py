@@ -165,6 +165,38 @@ def test_stopped_trials_stand_below_by_how_far_they_came_and_have_no_rank(store)
     assert any("they have no rank" in note for note in table.notes)
 
 
+def test_a_search_stays_unconfirmed_where_a_comparison_joins_its_table(store):
+    searched, compared = search(store), search(store, grid=True, seeds=(0, 1))
+    trial(store, searched, [0.9], hidden=8)
+    for seed in (0, 1):
+        trial(store, compared, [0.5 + 0.01 * seed], seed=seed, hidden=16)
+    sentence = "The first row is searched, unconfirmed"
+    for names in ([searched], [searched, compared], [compared, searched]):
+        assert any(note.startswith(sentence) for note in table_of(store, names).notes)
+    for seed in (0, 1):
+        trial(store, compared, [0.95 + 0.01 * seed], seed=seed, hidden=32)
+    assert not any(sentence in note for note in table_of(store, [searched, compared]).notes)
+
+
+def test_of_several_groups_those_whose_first_row_was_searched_are_named(store):
+    searched, compared = search(store), search(store, grid=True, seeds=(0, 1))
+    trial(store, searched, [0.9], augment="seed")
+    for seed in (0, 1):
+        trial(store, compared, [0.5 + 0.01 * seed], seed=seed)
+    notes = table_of(store, [compared, searched], mix=True).notes
+    assert any(note.startswith("Group 2: The first row is searched, unconfirmed") for note in notes)
+
+
+@pytest.mark.parametrize("accuracy", [0.1, 1.0])
+def test_seeds_that_agree_exactly_claim_no_difference_of_0_points_and_no_accuracy_without_error(store, accuracy):
+    name = search(store, grid=True, seeds=(0, 1, 2))
+    for seed in range(3):  # the mean of three times 0.1 is not 0.1 to the last bit
+        trial(store, name, [accuracy], seed=seed)
+    notes = table_of(store, name).notes
+    assert notes[0].endswith("(pooled, 2 degrees of freedom).")
+    assert any("standard error" in note for note in notes) == (accuracy < 1)
+
+
 def test_many_stopped_variants_are_hidden_and_counted_unless_asked_for(store):
     name = search(store, rungs=(1,))
     for hidden in range(1, 10):
