@@ -34,18 +34,20 @@ def show_results(prepared: Prepared, storage: str, console: Console) -> None:
     search_id = prepared.search_id
     from results.frames import load
     from results.plot import search_picture
-    from results.screen import print_search
+    from results.screen import print_table
+    from results.table import COMPLETE, variants
 
     frames = load(storage)
-    print_search(frames, search_id, console)
+    table = variants(frames, search_id)
+    print_table(frames, table, console)
     picture = search_picture(frames, search_id, prepared.folder / "curves.png")
     trials = frames.trials_of(search_id)
-    finished = trials[trials["status"].isin(["finished", "plateau"])]
+    finished = set(trials.loc[trials["status"].isin(COMPLETE), "id"])
+    ranked = table.rows[table.rows["rank"].notna()] if len(table.rows) else table.rows
     console.print(f"\nPicture: {_short(picture)}\nNext:", highlight=False, soft_wrap=True)
-    if len(finished):
-        # of the best variant by its mean, not the luckiest single run
-        means = finished.assign(mean=finished.groupby("variant")["val_acc"].transform("mean"))
-        best = means.sort_values("mean", ascending=False, kind="stable")["id"].iloc[0]
+    if len(ranked):
+        # of the first row, for a mean over the seeds that survived would look better than its variant is
+        best = next(name for name in ranked["trials"].iloc[0] if name in finished)
         for module, argument in (("trainer.evaluate", best), ("trainer.replay", best)):
             console.print(f"  {command(module, storage)} {argument}", highlight=False, soft_wrap=True)
         if frames.search(search_id)["settings"].get("grid") is None:
