@@ -6,6 +6,7 @@ Inselberg 1985, https://doi.org/10.1007/BF01898350.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -22,7 +23,7 @@ ABSENT = -0.14
 def parallel(rows: pd.DataFrame, keys: Sequence[str], ax: Axes, *, stopped: pd.DataFrame | None = None) -> None:
     """Draw the lines of `rows` over those of `stopped`, which are thin and grey; the last axis is the accuracy.
 
-    Every axis runs from its least value (0) to its greatest (1), by steps, linearly or by the logarithm, as `Scale` finds.
+    Every axis runs from its least value (0) to its greatest (1): the accuracy linearly, a key as `Scale` finds.
     Kinds have keys of their own: a line passes below the axis of a key that its variant lacks.
 
     Args:
@@ -32,7 +33,7 @@ def parallel(rows: pd.DataFrame, keys: Sequence[str], ax: Axes, *, stopped: pd.D
     others = rows.iloc[:0] if stopped is None else stopped
     every = pd.concat([rows, others]) if len(others) else rows
     scales = [Scale.of(every[key]) for key in keys]
-    accuracy = Scale.of(rows["val_acc"])
+    accuracy = replace(Scale.of(rows["val_acc"]), kind="linear")  # one run at chance would make it a logarithm
     norm = accuracy_colours(list(rows["val_acc"]))
     is_lacking = any(every[key].map(missing).any() for key in keys)
     places = range(len(keys))

@@ -119,6 +119,17 @@ def test_parallel_lines_pass_through_the_values_of_their_variant(store, mixed):
     assert ax.get_xticklabels()[0].get_text() == "ffn"
 
 
+def test_the_axis_of_the_accuracy_is_linear_where_one_run_is_at_chance(store):
+    name = search(store)
+    for hidden, accuracy in ((8, 0.1), (16, 0.5), (32, 0.9)):
+        trial(store, name, [accuracy], hidden=hidden)
+    _, rows, _ = rows_of(store, name)
+    ax = Figure().subplots()
+    parallel(rows, ["ffn.mlp.hidden"], ax)
+    ends = sorted(float(line.get_ydata()[-1]) for line in ax.lines if line.get_label() == "_variant")
+    assert ends == pytest.approx([0, 0.5, 1])
+
+
 def test_a_slice_has_a_point_for_each_variant_that_has_the_key(store, mixed):
     _, rows, halted = rows_of(store, mixed)
     ax = Figure().subplots()
