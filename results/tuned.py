@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from results.text import amount, keys_text, plain, short
+from results.rows import TrialRow
+from results.text import amount, counted, keys_text, plain, short
 
 if TYPE_CHECKING:
     import pandas as pd  # the store knows the marks, and opens without pandas
@@ -20,6 +21,16 @@ GIVEN = "given_variant"
 def is_tuning(trials: pd.DataFrame) -> pd.Series:
     """Which rows of the trials frame tuned a learning rate."""
     return trials["provenance"].map(lambda provenance: LR_TUNING in (provenance or {})).astype(bool)
+
+
+def that_count(trials: Sequence[TrialRow]) -> list[TrialRow]:
+    """The trials but for those that tuned a learning rate."""
+    return [trial for trial in trials if LR_TUNING not in trial.provenance]
+
+
+def passed_over(count: int) -> str:
+    """`12 trials that tuned a learning rate are passed over`."""
+    return f"{counted(count, 'trial')} that tuned a learning rate {'is' if count == 1 else 'are'} passed over"
 
 
 def given_variants(trials: pd.DataFrame) -> pd.Series:

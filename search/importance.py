@@ -22,6 +22,7 @@ from results.errors import InputError
 from results.plots.importance import importance_bars
 from results.plots.style import page
 from results.store import Store
+from results.tuned import passed_over, that_count
 from search.export_study import frozen_trials
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -56,27 +57,30 @@ def main(
     """Print the shares; draw them where a file is named."""
     with Store.open(storage, create=False, to_read=True) as store:
         row = store.search(search)
-        trials = store.trials(search)
+        every = store.trials(search)
+    trials = that_count(every)
+    tuning = len(every) - len(trials)
     if output is not None:
         _require_picture(output)
     kinds = {trial.id: str(trial.config.get("ffn", "")) for trial in trials}
-    shares = importances(search, frozen_trials(trials, {}), kinds)
+    shares = importances(search, frozen_trials(trials, {}), kinds, tuning=tuning)
     console = Console()
     for scope, part in shares.groupby("scope", sort=False):
         _print(part, str(scope), console)
-    note = _note(shares, len(trials))
+    note = _note(shares, len(trials), tuning)
     console.print(Text(note), soft_wrap=True)
     if output is not None:
         _draw(shares, f"{search}: {row.question}", note, output)
         console.print(Text(f"Picture: {output}"), soft_wrap=True)
 
 
-def importances(search: str, trials: Sequence[FrozenTrial], kinds: dict[str, str]) -> pd.DataFrame:
+def importances(search: str, trials: Sequence[FrozenTrial], kinds: dict[str, str], *, tuning: int = 0) -> pd.DataFrame:
     """A row a key: `scope` (all kinds, or the kind whose own keys are judged), `key`, `trials`, `ped_anova`, `fanova`.
 
     Args:
         trials: as `frozen_trials` gives them; those that were stopped, failed, diverged or imported do not count.
         kinds: the feed-forward kind of each, by its id.
+        tuning: how many others tuned a learning rate, which a refusal names.
     Raises:
         InputError: too few that ran to their end, none of whose keys differ, or all with one accuracy.
     """
@@ -90,9 +94,10 @@ def importances(search: str, trials: Sequence[FrozenTrial], kinds: dict[str, str
     parts = [_shares(scope, members) for scope, members in {**scopes, **by_kind}.items()]
     found = [part for part in parts if len(part)]
     if not found:
+        also = f" ({passed_over(tuning)})" if tuning else ""
         raise InputError(
             f"Importances need {LEAST} trials of one kind or of all that ran to their end, two accuracies and two keys that "
-            f"differ, but {search} has {len(complete)} that ran to their end; run a search with more trials or keys."
+            f"differ, but {search} has {len(complete)} that ran to their end{also}; run a search with more trials or keys."
         )
     return pd.concat(found, ignore_index=True)
 
@@ -122,8 +127,8 @@ def _shares(scope: str, trials: Sequence[FrozenTrial]) -> pd.DataFrame:
     )
 
 
-def _note(shares: pd.DataFrame, started: int) -> str:
-    """How many trials stand behind the shares, and which scopes have too few."""
+def _note(shares: pd.DataFrame, started: int, tuning: int) -> str:
+    """How many trials stand behind the shares, how many are no trials of the search, and which scopes have too few."""
     few = [
         f"{scope} ({int(part['trials'].iloc[0])} trials, {len(part)} keys)"
         for scope, part in shares.groupby("scope", sort=False)
@@ -131,7 +136,8 @@ def _note(shares: pd.DataFrame, started: int) -> str:
     ]
     counted = shares.groupby("scope", sort=False)["trials"].first()
     said = (
-        f"Of {started} trials those that ran to their end count (at most {int(counted.max())}); others are left out. "
+        f"Of {started} trials those that ran to their end count (at most {int(counted.max())}); others are left out"
+        f"{f'; {passed_over(tuning)}' if tuning else ''}. "
         "Shares add up to 1 even where seeds alone make the difference: see the table's intervals first."
     )
     if few:

@@ -50,6 +50,7 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
     from results.store import Store
+    from results.tuned import passed_over
     from search.experiment import one_of
     from search.schedulers import SCHEDULERS, build_scheduler
     from search.whatif import Setting, outcome, own_setting, rank_correlations, recording
@@ -84,7 +85,8 @@ def main(
     rungs = sorted({rung for each in schedulers for rung in each.rungs})
     ranks = rank_correlations(recorded, rungs or graces)
     if as_json:
-        plain = {"search": search, "trials": len(recorded.trials), "left_out": recorded.left_out, "concurrency": slots,
+        plain = {"search": search, "trials": len(recorded.trials), "left_out": recorded.left_out,
+                 "tuning": recorded.tuning, "concurrency": slots,
                  "orders": orders, "own": asdict(own) if own is not None else None,
                  "outcomes": [asdict(each) for each in outcomes],
                  "rank_correlations": [asdict(each) for each in ranks]}  # fmt: skip
@@ -92,6 +94,8 @@ def main(
         return
     title = f"{search}: {len(recorded.trials)} trials, {slots} at once, {orders} orders"
     _show(console, title, outcomes, own, "GPU-hours" if recorded.gpus else "slot-hours", ranks)
+    if recorded.tuning:
+        console.print(f"Note: {passed_over(recorded.tuning)}.", style="yellow")
     if recorded.left_out:
         console.print(
             f"Note: {recorded.left_out} trials without a complete curve are left out; those that a scheduler had stopped "

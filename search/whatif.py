@@ -15,6 +15,7 @@ from scipy import stats
 from results.errors import InputError
 from results.rows import EpochRow, TrialRow
 from results.store import Store
+from results.tuned import passed_over, that_count
 from search.experiment import Experiment
 from search.session import Assignment, Session
 from search.simulated import Clock, Given, reports_of, simulate
@@ -73,6 +74,8 @@ class Recording:
     curves: Sequence[Sequence[EpochRow]]
     left_out: int
     """Trials without a complete curve."""
+    tuning: int
+    """Those that tuned a learning rate, which are no trials of the search that is simulated."""
 
     @property
     def gpus(self) -> float:
@@ -99,15 +102,17 @@ def recording(store: Store, search_id: str) -> Recording:
     settings = store.search(search_id).settings
     if "source" not in settings:
         raise InputError(f"{search_id} was not made by search.run, so there is no search to simulate.")
-    rows = store.trials(search_id)
+    every = store.trials(search_id)
+    rows = that_count(every)
+    tuning = len(every) - len(rows)
     trials = [row for row in rows if row.status in COMPLETE]
     if sum(row.status != "diverged" for row in trials) < LEAST:
         raise InputError(
             f"A what-if needs at least {LEAST} trials that were trained to their end, but {search_id} has "
-            f"{sum(row.status != 'diverged' for row in trials)} of {len(rows)}: run a comparison, or a search with "
-            "--scheduler none."
+            f"{sum(row.status != 'diverged' for row in trials)} of {len(rows)}"
+            f"{f' ({passed_over(tuning)})' if tuning else ''}: run a comparison, or a search with --scheduler none."
         )
-    return Recording(settings, trials, [store.epochs(row.id) for row in trials], len(rows) - len(trials))
+    return Recording(settings, trials, [store.epochs(row.id) for row in trials], len(rows) - len(trials), tuning)
 
 
 def own_setting(recorded: Recording) -> Setting | None:

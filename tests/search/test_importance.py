@@ -21,7 +21,7 @@ def store(tmp_path):
         yield opened
 
 
-def add(store, search, accuracy, *, status="finished", ffn="mlp", **config):
+def add(store, search, accuracy, *, status="finished", ffn="mlp", provenance=None, **config):
     number = len(store.trials(search)) + 1
     name = store.add_trial(
         search, number, {"ffn": ffn, "seed": number, **config}, parameters=1, neurons_used=1, macs=1, macs_conditional=1
@@ -31,6 +31,8 @@ def add(store, search, accuracy, *, status="finished", ffn="mlp", **config):
         images_per_second=10.0,
     )  # fmt: skip
     store.commit_report(name, row, None, status=status)
+    if provenance:
+        store.update_trial(name, provenance=provenance)
 
 
 @pytest.fixture
@@ -100,6 +102,25 @@ def test_the_command_prints_shares_draws_them_and_says_that_they_are_uncertain(
     assert "mlp (24 trials, 2 keys)." in said
     assert "all kinds (" not in said
     assert (tmp_path / "bars.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_trials_that_tuned_a_rate_are_passed_over_and_counted(store, recorded, monkeypatch, capfd):
+    _, before, _ = command(store, monkeypatch, capfd, recorded)
+    for lr in (1e-3, 1e-1):
+        add(store, recorded, 0.1, provenance={"lr_tuning": lr}, lr=lr, **{"ffn.mlp.hidden": 8})
+    _, after, _ = command(store, monkeypatch, capfd, recorded)
+    assert "left out; 2 trials that tuned a learning rate are passed over. Shares" in after
+    assert after.replace("; 2 trials that tuned a learning rate are passed over", "") == before
+
+
+def test_a_search_that_has_but_tuned_is_refused_with_their_number(store, monkeypatch, capfd):
+    search = store.create_search("toy", "Which?", {"grid": [{}]}, {})
+    for place in range(8):
+        lr = 1e-3 * (1 + place)
+        add(store, search, place / 10, provenance={"lr_tuning": lr}, lr=lr, **{"ffn.mlp.hidden": 8 + place % 2})
+    code, _, error = command(store, monkeypatch, capfd, search)
+    assert code == 2
+    assert "has 0 that ran to their end (8 trials that tuned a learning rate are passed over); run" in error
 
 
 def test_the_command_refuses_an_unknown_search_and_a_file_that_is_no_picture(store, recorded, monkeypatch, capfd):

@@ -177,6 +177,23 @@ def test_trials_without_a_complete_curve_are_left_out_and_a_diverged_one_is_no_w
     assert outcome(found, Setting(scheduler="none", grace=1, reduction=2), 1, 1).regret == 0
 
 
+def test_trials_that_tuned_a_rate_are_passed_over_and_counted(store, header):
+    search_id = keep(store, header, {**CURVES, "best": (0.95, 0.96, 0.97, 0.99)})
+    store.update_trial(f"{search_id}.5", provenance={"lr_tuning": 1e-3})
+    found = recording(store, search_id)
+    assert (len(found.trials), found.left_out, found.tuning) == (4, 0, 1)
+    done = CliRunner().invoke(app, [search_id, "--storage", store.url], env={"COLUMNS": "160"})
+    assert f"{search_id}: 4 trials" in done.output
+    assert "Note: 1 trial that tuned a learning rate is passed over." in done.output
+    assert json.loads(
+        CliRunner().invoke(app, [search_id, "--storage", store.url, "--json"]).stdout.splitlines()[-1]
+    )["tuning"] == 1  # fmt: skip
+    for number in (3, 4):
+        store.update_trial(f"{search_id}.{number}", provenance={"lr_tuning": 1e-3})
+    with pytest.raises(InputError, match=r"has 2 of 2 \(3 trials that tuned a learning rate are passed over\): run"):
+        recording(store, search_id)
+
+
 def test_too_few_curves_are_refused_with_the_way_out(store, header):
     search_id = keep(store, header, {name: CURVES[name] for name in "ab"})
     with pytest.raises(InputError, match=r"at least 3 trials .* has 2 of 2: run a comparison, or .*--scheduler none"):
