@@ -80,12 +80,12 @@ class Frames:
             raise InputError("There is no search yet; run one with: python -m search.run")
         return seen[-1]
 
-    def trials_of(self, *search_ids: str) -> pd.DataFrame:
+    def trials_of(self, *search_ids: str, tuning: bool = False) -> pd.DataFrame:
         """The trials of one search or of several that count: the trials' own columns, and the keys that any of them has.
 
-        Those that tuned a learning rate are in `trials` alone.
+        Those that tuned a learning rate, which took their time but measure no variant, are among them if `tuning` is set.
         """
-        trials = self.trials[self.trials["search_id"].isin(search_ids) & ~is_tuning(self.trials)]
+        trials = self.trials[self.trials["search_id"].isin(search_ids) & (tuning | ~is_tuning(self.trials))]
         absent = [name for name in trials.columns if name not in TRIAL_COLUMNS and trials[name].isna().all()]
         return trials.drop(columns=absent) if len(trials) else trials
 

@@ -33,6 +33,7 @@ from results.plots.timeline import HOURS, lanes
 from results.statistics import accuracy_error
 from results.table import COMPLETE, Table
 from results.text import amount, keys_text, missing, percent
+from results.tuned import is_tuning
 
 MOST_POINTS = 20_000
 """Points of all curves together, beyond which only some epochs of each are drawn."""
@@ -41,6 +42,7 @@ ENDS = {
     "failed": "diverged or failed",
 }  # fmt: skip
 END_SHAPES = {"finished": "circle", "stopped early": CROSS, "diverged or failed": "triangle-down", "not ended": RING}
+TUNED = "(tuned a learning rate)"
 SHOWN_COSTS = ("parameters", "neurons_used", "macs", "macs_conditional")
 
 
@@ -346,7 +348,7 @@ def rungs(frames: Frames, table: Table, search_id: str) -> Picture | None:
 
 def timeline(frames: Frames, table: Table, search_id: str) -> Picture | None:
     """Which trial ran when; none where starts are not recorded."""
-    trials = frames.trials_of(search_id)
+    trials = frames.trials_of(search_id, tuning=True)
     begun = trials[trials["started"].notna()] if len(trials) else trials
     if not 2 <= len(begun) <= 1500:
         return None
@@ -367,18 +369,21 @@ def timeline(frames: Frames, table: Table, search_id: str) -> Picture | None:
             "from": (trial["started"] - began).total_seconds() / unit,
             "to": ((trial["ended"] if trial["ended"] == trial["ended"] else until) - began).total_seconds() / unit,
             "family": names[trial["id"]], "trial": trial["id"], "status": trial["status"],
-            "keys": labels.get(trial["id"], ""), "where": held[trial["id"]][0],
+            "keys": TUNED if tunes else labels.get(trial["id"], ""), "where": held[trial["id"]][0], "tunes": tunes,
         }
-        for trial in begun.to_dict("records")
+        for trial, tunes in zip(begun.to_dict("records"), map(bool, is_tuning(begun)), strict=True)
     ]  # fmt: skip
     chart = (
         alt.Chart(values(rows))
-        .mark_bar(stroke="white", strokeWidth=0.8, height={"band": 0.82})
+        .mark_bar(height={"band": 0.82})
         .encode(
             x=alt.X("from:Q", title=f"{name} since the first trial started", scale=alt.Scale(nice=False)),
             x2="to:Q",
             y=alt.Y("lane:N", title=None, sort=list(places.values())),
             color=kinds.colour({row["family"] for row in rows}),
+            stroke=alt.condition("datum.tunes", alt.value(TEXT), alt.value("white")),
+            strokeDash=alt.condition("datum.tunes", alt.value([3, 2]), alt.value([1, 0])),
+            strokeWidth=alt.condition("datum.tunes", alt.value(1.6), alt.value(0.8)),
             opacity=alt.condition(
                 f"datum.status == '{sorted(COMPLETE)[0]}' || datum.status == '{sorted(COMPLETE)[1]}'",
                 alt.value(0.95), alt.value(0.45),
@@ -390,6 +395,7 @@ def timeline(frames: Frames, table: Table, search_id: str) -> Picture | None:
         "Pale: did not run to its end. Slots are packed by start and end; which of several equal GPUs it was is not "
         "recorded."
     )
+    says += " Dashed outline: tuned a learning rate." if any(row["tunes"] for row in rows) else ""
     return Picture(
         name="timeline", title="Who ran when", says=says, chart=chart, height=min(HEIGHT + 60, 60 + 26 * len(places)),
         is_wide=True,

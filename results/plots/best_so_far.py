@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
 
 from results.plots.style import accuracy_axis, families, place_legend
+from results.tuned import is_tuning
+
+FOOT = 0.015
+"""Where the ticks at the foot stand, a share of the axes."""
 
 
 def spent(trials: pd.DataFrame, moments: pd.Series, column: str) -> list[float]:
-    """Seconds that all trials together had used at each moment, those that failed or were stopped, too.
+    """Seconds that all trials together had used at each moment, those that failed, were stopped or tuned a rate, too.
 
     A trial's seconds accrue evenly between its start and its end; one without an end counts from its start on.
 
@@ -36,6 +40,7 @@ def steps(rows: pd.DataFrame, trials: pd.DataFrame, column: str) -> pd.DataFrame
 
     Args:
         rows: variants that ran to their end, as `results.table.variants` gives them.
+        trials: all that took time, as in `spent`.
     """
     ends = trials.set_index("id")["ended"]
     known = rows.assign(known=[ends[names].max() for names in rows["trials"]])
@@ -43,8 +48,19 @@ def steps(rows: pd.DataFrame, trials: pd.DataFrame, column: str) -> pd.DataFrame
     return known.assign(spent=spent(trials, known["known"], column), best=known["val_acc"].cummax())
 
 
+def tuned_at(trials: pd.DataFrame, column: str) -> list[float]:
+    """What had been spent when each trial that tuned a learning rate had ended; arguments as in `spent`."""
+    return spent(trials, trials.loc[is_tuning(trials) & trials["ended"].notna(), "ended"], column)
+
+
 def best_so_far(
-    found: pd.DataFrame, total: float, column: str, ax: Axes, *, styles: Mapping[str, tuple[str, str]]
+    found: pd.DataFrame,
+    total: float,
+    column: str,
+    ax: Axes,
+    *,
+    styles: Mapping[str, tuple[str, str]],
+    tuned: Sequence[float] = (),
 ) -> None:
     """A step line of the best, over a point for each variant at what had been spent when it was known.
 
@@ -52,6 +68,7 @@ def best_so_far(
         found: what `steps` gives, at least one row.
         total: seconds that the whole search has spent, to which the line is drawn.
         column: gpu_seconds or wall_seconds.
+        tuned: what `tuned_at` gives: ticks at the foot, for these trials have no point.
     """
     unit, name = (3600.0, "hours") if total > 3600 else (60.0, "minutes")
     for family, group in found.groupby(families(found)):
@@ -64,8 +81,15 @@ def best_so_far(
         [*(found["spent"] / unit), max(total, found["spent"].iloc[-1]) / unit], [*found["best"], found["best"].iloc[-1]],
         where="post", color="black", linewidth=1.5, zorder=3, label="best so far",
     )  # fmt: skip
+    if tuned:
+        places = [seconds / unit for seconds in tuned]
+        ax.plot(
+            places, [FOOT] * len(places), transform=ax.get_xaxis_transform(), color="0.5", marker="|", markersize=9,
+            linestyle="none", label="a trial that tuned a rate ended",
+        )  # fmt: skip
     whose = "GPU-" if column == "gpu_seconds" else ""
-    ax.set_xlabel(f"{whose}{name} of all trials together, those that were stopped or failed included")
+    others = "tuned, failed or were stopped" if tuned else "were stopped or failed"
+    ax.set_xlabel(f"{whose}{name} of all trials together, those that {others} included")
     ax.set_xlim(0, 1.03 * max(total, found["spent"].iloc[-1]) / unit)
     accuracy_axis(ax)
     place_legend(ax, ax.get_legend_handles_labels()[0])

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from results.errors import InputError
 from results.frames import Frames
 from results.ids import unknown
-from results.plots.best_so_far import best_so_far, steps
+from results.plots.best_so_far import best_so_far, steps, tuned_at
 from results.plots.contour import best_pair, contour
 from results.plots.cost import accuracy_against
 from results.plots.curves import curves
@@ -177,7 +177,7 @@ def _contour(frames: Frames, search_id: str, keys: Sequence[str]) -> Figure:
 
 def _timeline(frames: Frames, search_id: str, keys: Sequence[str]) -> Figure:
     search = frames.search(search_id)
-    trials = frames.trials_of(search_id)
+    trials = frames.trials_of(search_id, tuning=True)
     begun = trials[trials["started"].notna()] if len(trials) else trials
     if not len(begun):
         raise InputError(
@@ -229,7 +229,7 @@ def _tree_shapes(frames: Frames, search_id: str, keys: Sequence[str]) -> Figure:
 
 def _best_so_far(frames: Frames, search_id: str, keys: Sequence[str]) -> Figure:
     table, rows = _variants(frames, search_id)
-    trials = frames.trials_of(search_id)
+    trials = frames.trials_of(search_id, tuning=True)
     column = "gpu_seconds" if len(trials) and (trials["gpu_seconds"].fillna(0) > 0).any() else "wall_seconds"
     found = steps(rows, trials, column) if len(rows) else rows
     if not len(found):
@@ -240,7 +240,10 @@ def _best_so_far(frames: Frames, search_id: str, keys: Sequence[str]) -> Figure:
     note = what_is_drawn(table, found) + ("" if column == "gpu_seconds" else "; no GPU was used: time of training")
     figure = page(_title(frames, search_id), width=7, height=4.6, note=note)
     ax = figure.subplots()
-    best_so_far(found, float(trials[column].fillna(0).sum()), column, ax, styles=styles_of(set(families(found))))
+    best_so_far(
+        found, float(trials[column].fillna(0).sum()), column, ax, styles=styles_of(set(families(found))),
+        tuned=tuned_at(trials, column),
+    )  # fmt: skip
     tidy(ax)
     return figure
 

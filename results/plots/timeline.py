@@ -16,11 +16,14 @@ from matplotlib.transforms import ScaledTranslation
 from results.plots.style import COLOURS, ENDINGS, NOT_ENDED, families, is_dark
 from results.store import ENDED
 from results.table import COMPLETE
+from results.tuned import is_tuning
 
 HOURS = 2 * 3600.0
 """A search that lasts longer is drawn in hours, a shorter one in minutes."""
 WAITED = 2.0
 """A trial that lasted so many times what it trained is drawn pale: it waited for something, or was resumed."""
+DOTS = "..."
+"""The hatch of a trial that tuned a learning rate: it held its slot, and is no measurement of its variant."""
 CPU_NAME = 24
 """Characters of a CPU's name on the axis."""
 
@@ -55,8 +58,8 @@ def timeline(trials: pd.DataFrame, decisions: pd.DataFrame, ax: Axes, *, until: 
     """One bar a trial in the lane that it held, in time since the first start.
 
     A short tick marks a rung that the trial passed. A cross ends a trial that was stopped, a star one that diverged or
-    failed; a hatched bar had not ended at `until`. A bar is pale where its trial lasted more than twice as long as it
-    trained.
+    failed; a hatched bar had not ended at `until`, one with dots tuned a learning rate. A bar is pale where its trial
+    lasted more than twice as long as it trained.
 
     Args:
         trials: rows of the trials frame that have `started`.
@@ -80,15 +83,16 @@ def timeline(trials: pd.DataFrame, decisions: pd.DataFrame, ax: Axes, *, until: 
     widths = (ends - trials["started"]).dt.total_seconds() / unit
     is_pale = False
     decided = dict(list(decisions.groupby("trial_id"))) if len(decisions) else {}
-    drawn = trials.assign(kind=kinds, start=starts, width=widths)
+    drawn = trials.assign(kind=kinds, start=starts, width=widths, tunes=is_tuning(trials))
     for trial in drawn.to_dict("records"):
         y, start, width = heights[held[trial["id"]]], float(trial["start"]), float(trial["width"])
         trained = trial["wall_seconds"]
         waited = trial["status"] in ENDED and not pd.isna(trained) and width * unit > WAITED * float(trained) + 60
         is_pale |= waited
+        hatch = ("///" if trial["status"] in NOT_ENDED else "") + (DOTS if trial["tunes"] else "")
         ax.barh(
             y, width, left=start, height=0.78, color=colours[trial["kind"]], alpha=0.4 if waited else 0.9,
-            edgecolor="white", linewidth=1.2, hatch="///" if trial["status"] in NOT_ENDED else None, label=str(trial["id"]),
+            edgecolor="white", linewidth=1.2, hatch=hatch or None, label=str(trial["id"]),
         )  # fmt: skip
         if width * unit > 0.012 * span * len(str(trial["number"])):
             ax.annotate(
@@ -139,6 +143,8 @@ def _legend(ax: Axes, colours: Mapping[str, str], trials: pd.DataFrame, has_rung
     ):
         if statuses & those:
             handles.append(Line2D([], [], color="black", marker=marker, linestyle="none", markersize=6, label=label))
+    if is_tuning(trials).any():
+        handles.append(Patch(facecolor="0.7", edgecolor="white", hatch=DOTS, label="tuned a learning rate"))
     if statuses & NOT_ENDED:
         handles.append(Patch(facecolor="0.7", edgecolor="white", hatch="///", label="not ended"))
     if statuses & COMPLETE and handles:

@@ -10,11 +10,12 @@ from matplotlib.figure import Figure
 
 from results.errors import InputError
 from results.frames import load
+from results.page import charts
 from results.plots.best_so_far import best_so_far, spent, steps
 from results.plots.catalog import figure_of
 from results.plots.points import measured
 from results.plots.style import styles_of
-from results.plots.timeline import lanes, machine, timeline
+from results.plots.timeline import DOTS, lanes, machine, timeline
 from results.rows import DecisionRow
 from results.table import variants
 
@@ -139,6 +140,47 @@ def test_a_trial_that_lasted_longer_than_it_trained_is_pale(store):
     assert ax.containers[0].patches[0].get_alpha() == 0.4
     assert ax.get_xlabel() == "hours since the first trial started"
     assert "resumed" in figure_of(load(store.url), name, "timeline").get_supxlabel()
+
+
+@pytest.fixture
+def tuned(store):
+    """One slot for eight minutes: two trials tuned a rate, two seeds of the variant counted."""
+    name = search(store, grid=True, seeds=(0, 1))
+    for start, lr in ((0, 1e-3), (2, 2e-3)):
+        run(store, name, [0.9], start, start + 2, where={**GPU, "lr_tuning": lr}, gpu_seconds=120.0, lr=lr, seed=99)
+    for start, seed in ((4, 0), (6, 1)):
+        run(store, name, [0.5], start, start + 2, where=GPU, gpu_seconds=120.0, lr=2e-3, seed=seed)
+    return name
+
+
+def test_trials_that_tuned_a_rate_hold_their_slots_and_are_marked_apart(store, tuned):
+    ax = figure_of(load(store.url), tuned, "timeline").axes[0]
+    found = {number: (round(float(a)), round(float(b))) for number, (a, b, _) in bars(ax).items()}
+    assert found == {"1": (0, 2), "2": (2, 4), "3": (4, 6), "4": (6, 8)}
+    assert [container.patches[0].get_hatch() for container in ax.containers] == [DOTS, DOTS, None, None]
+    said = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert said == ["mlp", "tuned a learning rate", "no mark: ran to its end"]
+
+
+def test_what_tuning_took_is_spent_before_the_best_and_its_trials_are_no_points(store, tuned):
+    ax = figure_of(load(store.url), tuned, "best-so-far").axes[0]
+    best, ticks = ax.lines
+    assert list(best.get_xdata()) == pytest.approx([8, 8])
+    assert list(best.get_ydata()) == [0.5, 0.5]
+    assert list(ticks.get_xdata()) == pytest.approx([2, 4])
+    assert np.asarray(ax.collections[0].get_offsets()).tolist() == [[8, 0.5]]
+    assert ax.get_legend().get_texts()[-1].get_text() == "a trial that tuned a rate ended"
+    low, high = ax.get_ylim()
+    assert 0.4 < low < 0.5 < high < 0.6, "ticks at the foot are no accuracies"
+
+
+def test_a_page_shows_the_time_of_tuning_and_names_it(store, tuned):
+    frames = load(store.url)
+    picture = charts.timeline(frames, variants(frames, tuned), tuned)
+    rows = picture.spec["data"]["values"]
+    assert [row["tunes"] for row in rows] == [True, True, False, False]
+    assert rows[0]["keys"] == "(tuned a learning rate)"
+    assert "Dashed outline: tuned a learning rate." in picture.says
 
 
 def test_trials_that_have_not_begun_are_counted(store, asha):
