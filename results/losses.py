@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from results.text import counted
@@ -31,6 +31,14 @@ class Loss:
     def all_of(cls, provenance: Mapping[str, Any] | None) -> list[Self]:
         """Of a trial, oldest first."""
         return [cls(**plain) for plain in (provenance or {}).get(LOSSES, ())]
+
+    @classmethod
+    def is_plain(cls, value: object) -> bool:
+        """Whether this, which may come from anybody, is what `all_of` makes one of."""
+        if not isinstance(value, dict) or not value.keys() <= {f.name for f in fields(cls)}:
+            return False
+        numbers = [value.get("epoch"), value.get("accumulation") or 1]
+        return isinstance(value.get("cause"), str) and all(type(each) is int and each >= 0 for each in numbers)
 
     @property
     def in_words(self) -> str:

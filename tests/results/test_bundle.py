@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import random
+import sqlite3
 import sys
 import zipfile
 from dataclasses import asdict
@@ -9,15 +11,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from sqlalchemy.exc import IntegrityError
 from typer.testing import CliRunner
 
 from results import bundle
+from results.bundled import write_bundle
 from results.errors import InputError
 from results.frames import load
+from results.losses import Loss, with_loss
 from results.rows import EpochRow
 from results.store import Store
 from results.table import variants
+from results.tuned import GIVEN, LR_TUNING
 from results.unbundled import open_bundle
+from trainer.fingerprint import fingerprint
 
 sys.path.insert(0, str(Path(__file__).parent))
 from recorded import new_store, search, trial
@@ -97,6 +105,41 @@ def test_a_bundle_has_all_of_the_trial_and_opens_as_it_was(packed, fresh, tmp_pa
     assert len(variants(load(fresh.url), new.search_id).rows) == 1
 
 
+def test_what_a_trial_and_its_search_record_of_their_origin_comes_along_and_no_process_of_there(tmp_path, fresh):
+    process = fingerprint(torch.device("cpu"), 2)
+    diff = process.pop("diff", "+ line")
+    of_trial = {
+        **process, "data_checksum": "d" * 16, "precision": "fp32", "workers": 2, "optimizer": "AdamW(fused=None)",
+        "variant_source": "x = 'é'\n", "gpu_memory_bytes": None, "attempt": 2, GIVEN: "a" * 10, LR_TUNING: 1e-3,
+    }  # fmt: skip
+    for loss in (Loss(epoch=0, cause="the worker died"), Loss(epoch=1, cause="memory was full", accumulation=2)):
+        of_trial |= with_loss(of_trial, loss)
+    changes = [{"at": "2026-01-01T00:00:00+00:00", "changed": ["threads: 1 -> 2"], "accepted": [], "outside": 1}]
+    of_search = {
+        **process, "diff": diff, "command": "python -m search.run toy", "changes": changes, "variant_hashes": {"a": "b"},
+    }  # fmt: skip
+    with new_store(tmp_path) as store:
+        of = trial(store, search(store), [0.5])
+        store.update_trial(of, provenance={**of_trial, "folder": "/there", "data_path": "/there", "unheard_of": [1]})
+        store.update_search("toy-1", provenance={**of_search, "driver_pid": 1, "driver_started": 1.0, "unheard_of": 1})
+        write_bundle(store, of, tmp_path / "one.zip")
+    found = fresh.trial(open_bundle(tmp_path / "one.zip", fresh).trial)
+    own = {"folder": found.provenance["folder"], "bundle": found.provenance["bundle"]}
+    assert found.provenance == {**of_trial, **own}
+    there = fresh.search(found.search_id).provenance
+    assert there == {**of_search, "bundle": {"of": "toy-1.1", "file": "one.zip"}}
+
+
+def test_an_epoch_with_the_visits_of_very_many_leaves_comes_along(tmp_path, fresh):
+    visits = {f"blocks.{block}.ffn": [[1] * 4096] for block in range(16)}  # more than Python's csv takes for a cell
+    row = EpochRow(**{**asdict(_epoch()), "extra": {"trees": {"leaf_entropy": 0.5, "leaf_visits": visits}}})
+    with new_store(tmp_path) as store:
+        of = trial(store, search(store), [])
+        store.commit_report(of, row, None, status="finished")
+        write_bundle(store, of, tmp_path / "one.zip")
+    assert fresh.epochs(open_bundle(tmp_path / "one.zip", fresh).trial) == [row]
+
+
 def test_a_bundle_is_taken_in_once(packed, fresh):
     first = open_bundle(packed, fresh)
     again = open_bundle(packed, fresh)
@@ -135,6 +178,35 @@ def of_trial(**columns):
     return change
 
 
+def of_search(**columns):
+    def change(content):
+        content["search.json"] = json.dumps({**json.loads(content["search.json"]), **columns}).encode()
+
+    return change
+
+
+def of_config(**keys):
+    return lambda content: of_trial(config={**json.loads(content["trial.json"])["config"], **keys})(content)
+
+
+def of_origin(**entries):
+    """With other entries in the trial's provenance."""
+    return lambda content: of_trial(provenance={**json.loads(content["trial.json"])["provenance"], **entries})(content)
+
+
+def of_leaves(**said):
+    def change(content):
+        text = json.dumps({"trees": said}).replace('"', '""')
+        content["curve.csv"] = content["curve.csv"].replace(b",{}\n", f',"{text}"\n'.encode(), 1)
+
+    return change
+
+
+def again(content):
+    """The decision that is there, a second time."""
+    content["decisions.csv"] += content["decisions.csv"].splitlines(keepends=True)[-1]
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -159,6 +231,49 @@ def of_trial(**columns):
         of_trial(parameters=2**70),
         of_trial(config={"ffn": "mlp", "seed": "first"}),
         with_file("search.json", b'{"settings": {"lr": 1e999}}'),
+        of_trial(status=[1]),
+        of_trial(cause="\ud800"),
+        of_trial(cause="a\0b"),
+        of_trial(best_epoch=2**31),
+        of_trial(val_acc=1e308),
+        of_trial(wall_seconds=1e308),
+        of_trial(started="0001-01-01T00:00:00+23:00"),
+        of_trial(provenance=[1]),
+        of_config(ffn="\ud800"),
+        of_config(lr=10**400),
+        of_config(seed=True),
+        of_config(**{"\ud800": 1}),
+        of_origin(losses=[1]),
+        of_origin(losses=5),
+        of_origin(losses=[{"epoch": "x", "cause": "c"}]),
+        of_origin(losses=[{"epoch": 1, "cause": "c", "more": 1}]),
+        of_origin(losses=[{"epoch": 1, "cause": "c", "accumulation": [2]}]),
+        of_origin(source_hash=[1]),
+        of_origin(given_variant=[1]),
+        of_origin(lr_tuning="x"),
+        of_origin(gpu={"a": 1}),
+        of_origin(hostname=[1]),
+        of_origin(versions=["torch"]),
+        of_origin(versions={"torch": [1]}),
+        of_origin(threads="many"),
+        of_origin(git_commit={}),
+        of_origin(data_checksum=5),
+        of_search(settings=[1]),
+        of_search(settings=None),
+        of_search(provenance=[1]),
+        of_search(provenance={"changes": 5}),
+        of_search(provenance={"command": ["x"]}),
+        of_search(question="\ud800"),
+        of_search(notes=5),
+        with_file("search.json", b'{"settings": ' + b'{"a": ' * 50 + b"1" + b"}" * 50 + b', "provenance": {}}'),
+        of_leaves(leaf_visits=5),
+        of_leaves(leaf_visits={"block": [[1, 2], [1]]}),
+        of_leaves(modules={"block": {"leaf_entropy": "much"}}),
+        again,
+        lambda content: {
+            **content,
+            "decisions.csv": content["decisions.csv"].replace(b",2,asha", b",9999999999999999999,asha"),
+        },
     ],
 )
 def test_a_bundle_that_was_tampered_with_is_refused_in_one_sentence_and_leaves_nothing(packed, fresh, change):
@@ -181,6 +296,58 @@ def test_a_changed_byte_is_found_by_its_checksum(packed, fresh, tmp_path):
             file.writestr(name, b"Weights" + data[7:] if name == "selected.pt" else data)
     with pytest.raises(InputError, match=r"selected\.pt does not have its checksum"):
         open_bundle(target, fresh)
+
+
+def test_what_a_bundle_says_of_an_import_or_a_driver_is_not_taken_over(packed, fresh):
+    found = open_bundle(changed(packed, of_origin(imported="x", driver_pid=1, folder="/etc", bundle="x")), fresh)
+    said = fresh.trial(found.trial).provenance
+    assert said.keys().isdisjoint({"imported", "driver_pid"})
+    assert (Path(said["folder"]).name, said["bundle"]["trial"]) == ("001-fff", "toy-1.1")
+    assert len(load(fresh.url).trials) == 1
+
+
+def test_a_byte_that_is_changed_anywhere_or_an_end_that_is_missing_is_refused_in_one_sentence(packed, fresh, tmp_path):
+    draw, whole, target = random.Random(0), packed.read_bytes(), tmp_path / "damaged.zip"
+    directory = whole.index(b"PK\x01\x02")  # names, sizes, offsets and ways of packing
+    sentences = []
+    for number in range(600):
+        damaged = bytearray(whole)
+        if number % 6 == 0:
+            del damaged[draw.randrange(len(whole)) :]
+        else:
+            damaged[draw.randrange(directory if number % 2 else 0, len(whole))] = draw.randrange(256)
+        target.write_bytes(damaged)
+        try:
+            open_bundle(target, fresh)
+        except InputError as error:
+            sentences.append(str(error))
+    assert len(sentences) > 200
+    assert not [sentence for sentence in sentences if "\n" in sentence]
+    assert len(fresh.searches()) <= 1  # a byte that says nothing, such as one of a time, changes nothing
+
+
+@pytest.mark.parametrize("way", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_bundle_is_packed_as_we_pack_it(packed, fresh, tmp_path, way):
+    target = tmp_path / "packed.zip"
+    with zipfile.ZipFile(packed) as file, zipfile.ZipFile(target, "w", way) as other:
+        for name in file.namelist():
+            other.writestr(name, file.read(name))
+    with pytest.raises(InputError, match="is packed in another way than bundles are"):
+        open_bundle(target, fresh)
+
+
+def test_where_the_rows_cannot_be_written_no_file_stays_either(packed, fresh):
+    database = Path(fresh.url.removeprefix("sqlite:///"))
+    with sqlite3.connect(database) as connection:
+        connection.execute(
+            "CREATE TRIGGER refuses BEFORE INSERT ON decisions BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        )
+    connection.close()
+    before = sorted(database.parent.rglob("*"))
+    with pytest.raises(IntegrityError, match="refused"):
+        open_bundle(packed, fresh, trust_code=True)
+    assert fresh.searches() == []
+    assert sorted(database.parent.rglob("*")) == before
 
 
 def test_foreign_files_and_newer_bundles_are_refused_in_one_sentence(packed, fresh, tmp_path):
