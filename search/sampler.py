@@ -251,7 +251,8 @@ class Sampler:
         assert experiment.space is not None
         points = GRID_POINTS if experiment.sampler == "grid" else None
         try:
-            sampled = experiment.space(StudyScope(trial, experiment.ranges, experiment.fixed, points))
+            scope = StudyScope(trial, experiment.ranges, experiment.fixed, points)
+            sampled = experiment.space(scope)
         except InputError:
             raise
         except Exception as error:
@@ -261,7 +262,10 @@ class Sampler:
                 f"The space of {experiment.name!r} must return a dictionary of keys, but returned "
                 f"{type(sampled).__name__}."
             )
-        return compose({**experiment.base, **experiment.fixed}, sampled, experiment.seeds[0])
+        fixed = experiment.fixed
+        constant = sampled.keys() - scope.given  # what the space did not ask for
+        chosen = {key: fixed.get(key, value) if key in constant else value for key, value in sampled.items()}
+        return compose({**experiment.base, **fixed}, chosen, experiment.seeds[0])
 
     def _forget(self) -> None:
         """Now and then, let go of the trials that the sampler will never look at again."""

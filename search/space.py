@@ -24,16 +24,40 @@ from trainer.config import Flat, FlatValue
 def suggest_ffn(scope: Scope, kinds: Sequence[str]) -> Flat:
     """A feed-forward kind among `kinds`, and then that kind's own keys, as its file suggests them.
 
+    A key that the kind does not ask for and leaves at its default is not given: the experiment's `base` may have it.
+
     Raises:
         InputError: a fixed key, or an experiment's range, gives the kind what it refuses.
     """
     kind = scope.categorical("ffn", tuple(kinds))
-    prefix = f"ffn.{kind}."
+    prefix, asking, config_class = f"ffn.{kind}.", Asking(scope), FFN.config(kind)
     try:
-        config = FFN.config(kind).suggest(prefixed(scope, prefix))
+        config = config_class.suggest(prefixed(asking, prefix))
     except FieldError as error:
         raise InputError(str(error.under(prefix))) from error
-    return {"ffn": kind, **to_flat(config, prefix)}
+    default = to_flat(config_class(), prefix)
+    own = to_flat(config, prefix).items()
+    return {"ffn": kind, **{key: value for key, value in own if key in asking.asked or value != default.get(key)}}
+
+
+class Asking:
+    """A scope that keeps the names which it was asked for."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self.asked: set[str] = set()
+
+    def int(self, name: str, low: Int, high: Int, *, log: bool = False, step: Int = 1) -> Int:
+        self.asked.add(name)
+        return self._scope.int(name, low, high, log=log, step=step)
+
+    def float(self, name: str, low: Float, high: Float, *, log: bool = False) -> Float:
+        self.asked.add(name)
+        return self._scope.float(name, low, high, log=log)
+
+    def categorical(self, name: str, choices: Sequence[Choice]) -> Choice:
+        self.asked.add(name)
+        return self._scope.categorical(name, choices)
 
 
 class StudyScope:
@@ -51,6 +75,8 @@ class StudyScope:
         points: Int | None = None,
     ) -> None:
         self._trial, self._ranges, self._fixed, self._points = trial, ranges, fixed, points
+        self.given: set[str] = set()
+        """The fixed keys that were asked for, and have been converted."""
 
     def __getattr__(self, name: str) -> NoReturn:
         """Names what a scope has, since the methods of an Optuna trial are what one tries first."""
@@ -80,6 +106,7 @@ class StudyScope:
         if name not in self._fixed:
             return self._asked(name, lambda: self._of(name, choices))
         value = self._fixed[name]
+        self.given.add(name)
         for choice in choices:
             if str(choice) == str(value):
                 return choice
@@ -102,6 +129,7 @@ class StudyScope:
 
     def _fixed_number(self, name: str, *, whole: bool) -> Float:
         value = self._fixed[name]
+        self.given.add(name)
         try:
             return int(str(value)) if whole else float(str(value))
         except ValueError as error:

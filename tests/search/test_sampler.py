@@ -8,6 +8,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from arch_space.registry import FFN
 from results.errors import InputError
 from search.experiment import Experiment
 from search.sampler import Past, Sampler
@@ -174,6 +175,33 @@ def test_a_fixed_key_is_never_asked_for_and_reaches_only_its_own_kind():
     assert trees
     assert {flat["ffn.fff.depth"] for flat in trees} == {3}
     assert not any(key.startswith("ffn.fff") for flat in flats if flat["ffn"] == "mlp" for key in flat)
+
+
+@pytest.mark.parametrize("where", ["base", "fixed"])
+def test_a_key_that_a_kind_does_not_ask_for_is_that_of_the_experiment(where):
+    sampler = Sampler(
+        experiment(**{where: {"epochs": 9, "ffn.fff.level_lr_ratio": 0.7, "ffn.mlp.activation": "relu"}}), 5
+    )
+    flats = [sampler.ask(number) for number in range(1, 15)]
+    for kind, key, value in (("fff", "level_lr_ratio", 0.7), ("mlp", "activation", "relu")):
+        own = [flat for flat in flats if flat["ffn"] == kind]
+        assert own
+        assert {flat[f"ffn.{kind}.{key}"] for flat in own} == {value}
+
+
+def test_what_a_kind_asks_for_is_drawn_whatever_the_base_says_also_where_it_is_the_default():
+    sampler = Sampler(experiment(base={"epochs": 9, "ffn.fff.depth": 77}), 5)
+    depths = {flat["ffn.fff.depth"] for flat in (sampler.ask(n) for n in range(1, 60)) if flat["ffn"] == "fff"}
+    assert 77 not in depths
+    assert FFN.config("fff")().depth in depths
+
+
+def test_a_fixed_key_also_replaces_what_a_space_gives_as_a_constant():
+    def constant(scope):
+        return {"ffn": "mlp", "ffn.mlp.hidden": 8, "dropout": 0.3, "lr": scope.float("lr", 1e-4, 1e-2)}
+
+    flat = Sampler(experiment(space=constant, fixed={"dropout": "0.1", "ffn.mlp.hidden": "16"}), 5).ask(1)
+    assert (flat["dropout"], flat["ffn.mlp.hidden"]) == ("0.1", "16")
 
 
 def test_ranges_of_an_experiment_narrow_a_kinds_own():
