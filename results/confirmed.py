@@ -118,9 +118,10 @@ def _first(
 ) -> str:
     """Where the search's winner stands now. It was named before these seeds, so its test needs no correction."""
     ranked = table[(table["group"] == first["group"]) & table["rank"].notna()]
+    retuned = ", another rate than it had there" if _is_retuned(first) else ""
     said = (
-        f"The search's winner, {confirms['variants'][0]['trial']} ({plain(keys_text(first, varying))}"
-        f"{', another rate than it had there' if _is_retuned(first) else ''}), has rank {first['rank']} of {len(ranked)} here"
+        f"The search's winner, {confirms['variants'][0]['trial']} ({plain(keys_text(first, varying))}{retuned}), has rank "
+        f"{first['rank']} of {len(ranked)} here"
     )
     if baseline is None or baseline["given"] == first["given"]:
         return f"{said}."

@@ -95,7 +95,7 @@ def _row_for(
 
 
 def _refuse_changes(row: TrialRow, checksum: str) -> None:
-    """Raises InputError where data or code are not those of the trial's first epochs, for its row has room for one of each."""
+    """Raises InputError where data or code are not those of the trial's first epochs: its row says one of each."""
     present = {"data_checksum": checksum, "source_hash": source_hash()}
     for key, what in (("data_checksum", "The data"), ("source_hash", "The code in arch_space/ or trainer/")):
         began = row.provenance.get(key)
