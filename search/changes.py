@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from results.rows import SearchRow
 from results.store import Store
 from search import catalog
 from search.experiment import Experiment
-from search.sampler import Sampler, described_space
+from search.sampler import DRAWN, Sampler, described_space, point_of
 from trainer.config import Flat
 from trainer.dataset import Header
 from trainer.fingerprint import differences
@@ -34,8 +35,8 @@ def variant_hashes(paths: Sequence[str]) -> dict[str, str]:
     hashes = {}
     for path in paths:
         digest, place = hashlib.sha256(), Path(path)
-        for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+        for file in sorted(filter(Path.is_file, place.rglob("*.py"))) if place.is_dir() else [place]:
+            digest.update(os.fsencode(file.name) + b"\0" + file.read_bytes())
         hashes[path] = digest.hexdigest()[:16]
     return hashes
 
@@ -77,7 +78,7 @@ def refused_changes(
         sampler, trials = Sampler(experiment, startup_trials), store.trials(row.id)
         for trial in trials[outside:]:
             try:
-                sampler.recall(trial.number, trial.config)
+                sampler.recall(trial.number, point_of(trial.config, trial.provenance.get(DRAWN)))
             except InputError as error:
                 found.append(str(error).partition("; ")[0] + ".")
                 outside = len(trials)

@@ -23,6 +23,8 @@ class Known:
     """Its complete dictionary."""
     values: Sequence[float]
     """One for each objective of the new search."""
+    drawn: Mapping[str, Any] | None = None
+    """What the earlier search's space drew for it, where that is known and the new space could draw it, too."""
 
     def to_plain(self) -> dict[str, Any]:
         """JSON values, which the new search keeps: it does not need the earlier one when it is resumed."""

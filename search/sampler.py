@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import optuna
 from optuna.trial import TrialState
@@ -32,6 +32,8 @@ from trainer.config import Flat, FlatValue
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # what it warns of at every key, `samplers.limits` says once
 
+DRAWN = "drawn"
+"""In a trial's provenance: what the space drew for it, by name."""
 ATTEMPTS = 30
 """Asks after which a space that only repeats itself counts as used up; the last two thirds are drawn at random."""
 
@@ -50,6 +52,17 @@ class Past:
     status: str
     values: Sequence[float | None]
     """One for each objective."""
+    drawn: Mapping[str, Any] | None = None
+    """What the space drew for it; none of a row from before that was kept, whose dictionary must do."""
+
+    @property
+    def point(self) -> Mapping[str, Any]:
+        return point_of(self.config, self.drawn)
+
+
+def point_of(config: Mapping[str, Any], drawn: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """The point of the space that a trial is: what was drawn, or else its dictionary, where it is of drawn keys alone."""
+    return drawn if drawn is not None else {key: value for key, value in config.items() if value is not None}
 
 
 class Suggester(Protocol):
@@ -57,7 +70,7 @@ class Suggester(Protocol):
 
     def ask(self, number: int) -> Flat | None: ...
 
-    def chosen(self, number: int) -> list[str]: ...
+    def drawn(self, number: int) -> dict[str, Any]: ...
 
     def report(self, number: int, epoch: int, value: float) -> None: ...
 
@@ -107,20 +120,20 @@ class Sampler:
             self._tell(trial, TrialState.FAIL)  # known already, or refused; samplers pass over failures
         return None
 
-    def chosen(self, number: int) -> list[str]:
-        """The keys that trial `number`, which was asked for and has not ended, got from the space."""
-        return list(self._running[number].params)
+    def drawn(self, number: int) -> dict[str, Any]:
+        """What the space drew for trial `number`, which was asked for and has not ended, by the names that it drew under."""
+        return dict(self._running[number].params)
 
-    def place(self, config: Mapping[str, FlatValue]) -> tuple[optuna.trial.FixedTrial, Flat] | None:
-        """A complete dictionary as a point of the space, and what the space makes of it; none where it is no point of it."""
-        trial = optuna.trial.FixedTrial({key: value for key, value in config.items() if value is not None})
+    def place(self, point: Mapping[str, Any]) -> tuple[optuna.trial.FixedTrial, Flat] | None:
+        """What was drawn elsewhere, as a trial and as what this space makes of it; none where it is no point of it."""
+        trial = optuna.trial.FixedTrial(dict(point))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of a value outside its range
                 flat = self._compose(trial)
         except InputError:  # it asks for a key that is not there, or offers other choices
             return None
-        return None if _differing(trial, config) else (trial, flat)
+        return None if _differing(trial, point) else (trial, flat)
 
     def _know(self, known: Known) -> None:
         """Add an earlier search's result to the study.
@@ -128,7 +141,7 @@ class Sampler:
         Raises:
             InputError: it is no point of the space, which was another one when the search began.
         """
-        found = self.place(known.config)
+        found = self.place(point_of(known.config, known.drawn))
         if found is None:
             raise InputError(
                 f"The space of {self._experiment.name!r} has changed since it was warm-started: {known.trial} is no point "
@@ -146,19 +159,21 @@ class Sampler:
         if not self._experiment.train_known:
             self._variants.add(_digest(flat))
 
-    def recall(self, number: int, config: Mapping[str, FlatValue]) -> None:
+    def recall(self, number: int, point: Mapping[str, Any]) -> None:
         """Take in a trial of the store as if it had just been asked for. Call in the order of numbers.
 
+        Args:
+            point: what was drawn for it (`point_of`).
         Raises:
             InputError: the space no longer asks for what this trial holds.
         """
         self._forget()
-        self.study.enqueue_trial({key: value for key, value in config.items() if value is not None})
+        self.study.enqueue_trial(dict(point))
         trial = self.study.ask()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Optuna only warns of a value outside its range; we refuse it below
             flat = self._compose(trial)
-        changed = _differing(trial, config)
+        changed = _differing(trial, point)
         if changed:
             self._tell(trial, TrialState.FAIL)
             raise InputError(
@@ -195,7 +210,7 @@ class Sampler:
     def _takes(self, past: Past) -> bool:
         """Recall a trial; whether it is a point of the space. If not, the study does without it."""
         try:
-            self.recall(past.number, past.config)
+            self.recall(past.number, past.point)
         except InputError:
             return False
         return True
@@ -205,7 +220,7 @@ class Sampler:
         flat = self.ask(past.number)
         if flat is None:
             return False
-        if not _differing(self._running[past.number], past.config):
+        if not _differing(self._running[past.number], past.point):
             return True
         self._tell(self._running.pop(past.number), TrialState.FAIL)
         self._variants.discard(_digest(flat))
@@ -310,12 +325,12 @@ def _digest(flat: Mapping[str, FlatValue]) -> int:
     return int.from_bytes(hashlib.sha256(repr(plain).encode()).digest()[:8], "big")
 
 
-def _differing(trial: optuna.trial.BaseTrial, config: Mapping[str, FlatValue]) -> list[str]:
-    """The keys that a trial was asked for and that are not in `config`, or not with that value, or out of their range."""
+def _differing(trial: optuna.trial.BaseTrial, point: Mapping[str, Any]) -> list[str]:
+    """The keys that a trial was asked for and that are not in `point`, or not with that value, or out of their range."""
     return sorted(
         key
         for key, distribution in trial.distributions.items()
-        if config.get(key) != trial.params[key] or not _holds(distribution, trial.params[key])
+        if key not in point or point[key] != trial.params[key] or not _holds(distribution, trial.params[key])
     )
 
 

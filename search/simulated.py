@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from results.rows import EpochRow, TrialRow
 from results.store import Store
@@ -119,8 +120,8 @@ class Given:
     def ask(self, number: int) -> Flat | None:
         return dict(self._flats[number - 1]) if number <= len(self._flats) else None
 
-    def chosen(self, number: int) -> list[str]:
-        return []
+    def drawn(self, number: int) -> dict[str, Any]:
+        return {}
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """Nothing is learnt."""

@@ -14,7 +14,7 @@ from results.rows import TrialRow
 from results.store import ENDED, Store
 from search.experiment import Experiment
 from search.latencies import LATENCY, latency_of
-from search.sampler import Past, Sampler, Suggester
+from search.sampler import DRAWN, Past, Sampler, Suggester
 from search.told import slug, varied
 from search.tuning import ComparisonPlan
 from trainer.config import Flat, TrialConfig
@@ -84,7 +84,7 @@ class Supply:
         if flat is None:
             self._exhausted = True
             return None
-        return self._insert(number, self._resolve(flat), sampled=self.sampler.chosen(number))
+        return self._insert(number, self._resolve(flat), drawn=self.sampler.drawn(number))
 
     def reported(self, row: TrialRow, epoch: int, value: float | None) -> None:
         """A trial has come so far, with this validation accuracy."""
@@ -112,19 +112,27 @@ class Supply:
         return True
 
     def _insert(
-        self, number: int, config: TrialConfig, marks: Mapping[str, Any] | None = None, sampled: Sequence[str] = ()
+        self,
+        number: int,
+        config: TrialConfig,
+        marks: Mapping[str, Any] | None = None,
+        drawn: Mapping[str, Any] | None = None,
     ) -> TrialRow:
-        """The row, with `marks` in its provenance."""
+        """The row, with `marks` and what a sampler drew in its provenance: a resume recalls the trial by that."""
         flat = config.to_flat()
         measured = LATENCY in self._experiment.objectives and self._header is not None  # a simulation measures nothing
-        words = slug(flat, [*sampled, *varied(self._experiment)])
+        words = slug(flat, [*(drawn or ()), *varied(self._experiment)])
         trial_id = self._store.add_trial(
             self._search_id,
             number,
             flat,
             **asdict(price(config.model)),
             latency_seconds=latency_of(self._store, config) if measured else None,
-            provenance={"folder": str(self._trials_folder / f"{number:03d}-{words}"), **(marks or {})},
+            provenance={
+                "folder": str(self._trials_folder / f"{number:03d}-{words}"),
+                **(marks or {}),
+                **({} if drawn is None else {DRAWN: dict(drawn)}),
+            },
         )
         return self._store.trial(trial_id)
 
@@ -140,4 +148,5 @@ class Supply:
             ended=row.ended if row.status in ENDED else None,
             status=row.status,
             values=self._objectives(row),
+            drawn=row.provenance.get(DRAWN),
         )

@@ -10,7 +10,7 @@ from results.rows import TrialRow
 from results.store import Store
 from search.experiment import Experiment
 from search.known import Known
-from search.sampler import Sampler
+from search.sampler import DRAWN, Sampler, point_of
 from trainer.dataset import Header
 from trainer.resolve import resolve
 
@@ -53,7 +53,10 @@ def warm_started(
 
 def _known(row: TrialRow, experiment: Experiment, sampler: Sampler, header: Header, on_gpu: bool) -> Known | None:
     values = [getattr(row, name) for name in experiment.objectives]
-    found = sampler.place(row.config)
+    drawn = row.provenance.get(DRAWN)
+    found = sampler.place(drawn) if drawn is not None else None
+    if found is None:  # of another space, or from before it was kept
+        drawn, found = None, sampler.place(point_of(row.config, None))
     if found is None or None in values:
         return None
     try:
@@ -62,4 +65,4 @@ def _known(row: TrialRow, experiment: Experiment, sampler: Sampler, header: Head
         return None
     if {**config, "seed": row.seed} != row.config:
         return None
-    return Known(trial=row.id, config=row.config, values=values)
+    return Known(trial=row.id, config=row.config, values=values, drawn=drawn)

@@ -20,6 +20,7 @@ from search.ended import BEST, Ended
 from search.experiment import Experiment
 from search.ray_watch import resume_arguments
 from search.resources import plan_resources
+from search.sampler import Sampler, point_of
 from search.session import RETRIES, Session
 from search.space import suggest_ffn
 from trainer.dataset import read_header
@@ -125,6 +126,28 @@ def test_a_point_that_cannot_be_trained_is_said_and_passed_over(store, header, t
     assert all(
         note.startswith('A point of the space cannot be trained and is passed over: "ffn.csc.fanin"') for note in notes
     )
+
+
+def by_other_names(scope):
+    """Draws that are no keys of a trial, or are converted on their way into its dictionary."""
+    width = int(32 * scope.float("ratio", 0.5, 8, log=True))
+    rate = scope.categorical("rate", ("1e-3", "3e-3", "5e-4"))
+    patience = scope.categorical("patience", (None, 2, 30))
+    return {"ffn": "mlp", "ffn.mlp.hidden": width, "lr": rate, "patience": patience}
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "nsgaii"])
+def test_what_a_space_draws_by_any_name_is_recalled_after_a_kill_and_may_be_resumed(store, header, tmp_path, sampler):
+    experiment = replace(SEARCH, space=by_other_names, sampler=sampler)
+    whole, broken = (new_search(store, experiment) for _ in range(2))
+    run(lambda: session_of(store, whole, experiment, header, tmp_path / "whole"))
+    run(lambda: session_of(store, broken, experiment, header, tmp_path / "broken"), kill_after=3)
+    assert history(store, broken) == history(store, whole)
+    assert {row.config["patience"] for row in store.trials(whole)} == {None, 2, 30}
+    known = Sampler(experiment, 4)
+    for row in store.trials(whole):
+        known.recall(row.number, point_of(row.config, row.provenance["drawn"]))
+        assert known.place(row.provenance["drawn"]) is not None
 
 
 def test_a_search_on_one_slot_stops_the_weak_and_finishes_the_rest(store, header, tmp_path):
