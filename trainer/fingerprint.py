@@ -7,6 +7,8 @@ import inspect
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -52,30 +54,37 @@ def trial_fingerprint(trial: Trial) -> dict[str, Any]:
 
 
 @cache
-def code_fingerprint() -> dict[str, Any]:
+def code_fingerprint(repository: Path = REPOSITORY) -> dict[str, Any]:
     """The git commit, whether the tree was dirty, and then the diff; without git, a hash over the sources.
 
     The diff (at most 200 kB) includes untracked Python files, so a variant that was never committed is kept too.
     """
-    commit = _git("rev-parse", "HEAD")
+    commit = _git(repository, "rev-parse", "HEAD") if _is_tracked(repository) else None
     if commit is None:
-        return {"git_commit": None, "dirty": None, "source_hash": source_hash()}
-    status = _git("status", "--porcelain", "--", "*.py") or ""
-    result: dict[str, Any] = {"git_commit": commit.strip(), "dirty": bool(status), "source_hash": source_hash()}
+        return {"git_commit": None, "dirty": None, "source_hash": source_hash(repository)}
+    status = _git(repository, "status", "--porcelain", "--", "*.py")
+    result: dict[str, Any] = {
+        "git_commit": commit.decode().strip(),
+        "dirty": bool(status),
+        "source_hash": source_hash(repository),
+    }
     if status:
-        untracked = (_git("ls-files", "--others", "--exclude-standard", "--", "*.py") or "").split()
-        texts = [_git("diff", "HEAD", "--", "*.py") or ""]
-        texts += [f"+++ {name}\n{(REPOSITORY / name).read_text(errors='replace')}" for name in untracked]
-        result["diff"] = "".join(texts)[:200_000]
+        tracked = _git(repository, "diff", "HEAD", "--", "*.py") or b""
+        result["diff"] = (tracked.decode(errors="replace") + "".join(_untracked(repository)))[:200_000]
     return result
 
 
-def source_hash() -> str:
-    """sha256 over the Python files that decide what a trial computes (`arch_space/`, `trainer/`)."""
+def source_hash(repository: Path = REPOSITORY) -> str:
+    """sha256 over the Python files that decide what a trial computes (`arch_space/`, `trainer/`).
+
+    Hidden ones, which nothing imports, are left out: an editor's lock is a link that leads nowhere.
+    """
     digest = hashlib.sha256()
     for package in ("arch_space", "trainer"):
-        for path in sorted((REPOSITORY / package).rglob("*.py")):
-            digest.update(str(path.relative_to(REPOSITORY)).encode() + b"\0" + path.read_bytes())
+        for path in sorted((repository / package).rglob("*.py")):
+            inside = path.relative_to(repository)
+            if path.is_file() and not any(part.startswith(".") for part in inside.parts):
+                digest.update(os.fsencode(inside) + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -108,11 +117,25 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _git(*arguments: str) -> str | None:
+def _is_tracked(repository: Path) -> bool:
+    """Whether git keeps this very file: installed inside of another project, git would speak of that one's code."""
+    return _git(repository, "ls-files", "--error-unmatch", "--", "trainer/fingerprint.py") is not None
+
+
+def _untracked(repository: Path) -> Iterator[str]:
+    """Python files that git does not know, each below its name; without what cannot be read, such as a link to nothing."""
+    names = _git(repository, "ls-files", "-z", "--others", "--exclude-standard", "--", "*.py") or b""
+    for name in filter(None, names.split(b"\0")):
+        path = repository / os.fsdecode(name)
+        with suppress(OSError):
+            if path.is_file():  # a pipe would be waited for
+                yield f"+++ {name.decode(errors='replace')}\n{path.read_text(errors='replace')}"
+
+
+def _git(repository: Path, *arguments: str) -> bytes | None:
+    """What git prints: bytes, since names and sources may be in any encoding; none where it fails or is missing."""
     try:
-        done = subprocess.run(
-            ["git", "-C", str(REPOSITORY), *arguments], capture_output=True, text=True, timeout=20, check=False
-        )
+        done = subprocess.run(["git", "-C", str(repository), *arguments], capture_output=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None

@@ -1,5 +1,6 @@
 """What a resumed search refuses unless told, and what it records: real stores, files and sessions."""
 
+import hashlib
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from results.errors import InputError
 from results.store import Store
+from search.changes import variant_hashes
 from search.prepare import check_new, experiment_of, prepare_new, prepare_resume
 from search.resources import plan_resources
 from search.session import Session
@@ -137,6 +139,20 @@ def test_an_added_file_of_variants_is_no_change_of_the_code(store, digits, tmp_p
     added.write_text("x = 1\n")
     changing.resume(variants=(str(added),))
     assert changing.changes == []
+
+
+def test_a_link_that_leads_nowhere_is_no_change_of_the_code(tmp_path):
+    """An editor leaves one beside a file that is open in it."""
+    kinds = tmp_path / "kinds"
+    kinds.mkdir()
+    (kinds / "mine.py").write_text("x = 1\n")
+    before = variant_hashes([str(kinds)])
+    assert before == {str(kinds): hashlib.sha256(b"mine.py\0x = 1\n").hexdigest()[:16]}
+    (kinds / ".#mine.py").symlink_to("somebody@somewhere.123")
+    (kinds / "folder.py").mkdir()
+    assert variant_hashes([str(kinds)]) == before
+    (kinds / "more.py").write_text("x = 1\n")
+    assert variant_hashes([str(kinds)]) != before
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsgaii"])
