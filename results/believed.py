@@ -6,9 +6,10 @@ every table, picture and page of it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeGuard
 
 from results.losses import LOSSES, Loss
 from results.rows import DecisionRow, EpochRow, TrialRow
@@ -31,24 +32,29 @@ def _is_flag(value: object) -> bool:
     return isinstance(value, bool)
 
 
-def _is_whole(value: object) -> bool:
+def _is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _is_small(value: object) -> bool:
-    return _is_whole(value) and value < 2**31  # type: ignore[operator]
+    return _is_whole(value) and value < 2**31
 
 
-def _is_real(value: object) -> bool:
+def _is_real(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_fraction(value: object) -> bool:
-    return _is_real(value) and 0 <= value <= 1  # type: ignore[operator]
+    return _is_real(value) and 0 <= value <= 1
 
 
-def _is_duration(value: object) -> bool:
-    return _is_real(value) and 0 <= value < 1e12  # type: ignore[operator]
+def _is_amount(value: object) -> bool:
+    """Seconds, or a number of that order: sums of many stay finite."""
+    return _is_real(value) and 0 <= value < 1e12
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str | int | float | None)
 
 
 def _are_texts(value: object) -> bool:
@@ -105,6 +111,17 @@ _OF_SEARCH: Mapping[str, Check] = {
     "changes": _are_changes,
 }
 """No process that drives it: the number may be another's here."""
+SETTINGS: Mapping[str, Check] = {
+    **dict.fromkeys(("data", "ffn", "layout", "optimizer", "schedule", "augment", "select", "precision"), _is_text),
+    **dict.fromkeys(("dim", "depth", "heads", "patch", "classes", "image_size"), _is_small),
+    **dict.fromkeys(("seed", "epochs", "batch_size", "accumulation", "cycle_steps", "zero_stage"), _is_small),
+    **dict.fromkeys(("dropout", "lr", "weight_decay", "warmup_epochs", "clip_norm", "label_smoothing"), _is_amount),
+    **dict.fromkeys(("compile", "deterministic"), _is_flag),
+    "patience": _or_none(_is_small),
+}
+"""The keys of a trial's dictionary but for those of its feed-forward kind, as `trainer/config.py` has them: a new key there
+is one here. Any other name could be that of a column in a table."""
+_OF_A_KIND = re.compile(r"ffn\.[^.]{1,80}\.[^\W\d]\w{0,80}")
 _COLUMNS: Mapping[str, Check] = {
     "cause": _or_none(_is_text),
     "epochs": _or_none(_is_small),
@@ -112,8 +129,13 @@ _COLUMNS: Mapping[str, Check] = {
     **dict.fromkeys(("parameters", "neurons_used", "macs", "macs_conditional"), _or_none(_is_whole)),
     **dict.fromkeys(("train_loss", "val_loss", "test_loss"), _or_none(_is_real)),
     **dict.fromkeys(("val_acc", "best_val_acc", "test_acc"), _or_none(_is_fraction)),
-    **dict.fromkeys(("wall_seconds", "gpu_seconds"), _or_none(_is_duration)),
+    **dict.fromkeys(("wall_seconds", "gpu_seconds"), _or_none(_is_amount)),
 }
+_MEASURED: Mapping[str, Check] = {
+    "val_acc": _or_none(_is_fraction),
+    **dict.fromkeys(("lr", "train_seconds", "val_seconds", "images_per_second"), _is_amount),
+}
+"""Columns of an epoch that are in a range."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,6 +186,8 @@ def epoch_rows(name: str, lines: Sequence[Mapping[str, str]]) -> list[EpochRow]:
     rows = []
     for line in lines:
         numbers = {key: real_cell(name, value) for key, value in line.items() if key not in ("epoch", "extra")}
+        for key, check in _MEASURED.items():
+            _require(name, key, numbers[key], check)
         epoch, extra = whole_cell(name, line["epoch"]), dictionary(name, line["extra"] or "{}")
         if not _is_trees(extra.get("trees", {})):
             raise DamagedError(f"{name} has another count of leaves than trees have")
@@ -192,11 +216,10 @@ def decision_rows(name: str, lines: Sequence[Mapping[str, str]]) -> list[Decisio
 def _config(name: str, config: object) -> dict[str, Any]:
     if not isinstance(config, dict) or not config:
         raise DamagedError(f"{name} has no dictionary of the trial's settings")
-    if not all(isinstance(value, str | int | float | None) for value in config.values()):
-        raise DamagedError(f"{name} has a setting that is neither text nor number")
-    seed = config.get("seed", 0)
-    if not _is_small(seed):
-        raise DamagedError(f"{name} has the seed {seed!r}")
+    for key, value in config.items():
+        if key not in SETTINGS and not _OF_A_KIND.fullmatch(key):
+            raise DamagedError(f"{name} has the setting {key!r}, which no trial has")
+        _require(name, key, value, SETTINGS.get(key, _is_plain))
     return config
 
 

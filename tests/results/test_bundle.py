@@ -6,7 +6,7 @@ import random
 import sqlite3
 import sys
 import zipfile
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,10 @@ import torch
 from sqlalchemy.exc import IntegrityError
 from typer.testing import CliRunner
 
+from arch_space.model import ModelConfig
+from arch_space.registry import FFN
 from results import bundle
+from results.believed import SETTINGS
 from results.bundled import write_bundle
 from results.errors import InputError
 from results.frames import load
@@ -25,6 +28,7 @@ from results.store import Store
 from results.table import variants
 from results.tuned import GIVEN, LR_TUNING
 from results.unbundled import open_bundle
+from trainer.config import TrialConfig
 from trainer.fingerprint import fingerprint
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -128,6 +132,18 @@ def test_what_a_trial_and_its_search_record_of_their_origin_comes_along_and_no_p
     assert found.provenance == {**of_trial, **own}
     there = fresh.search(found.search_id).provenance
     assert there == {**of_search, "bundle": {"of": "toy-1.1", "file": "one.zip"}}
+
+
+@pytest.mark.parametrize("kind", FFN.kinds())
+def test_every_setting_of_a_trial_comes_along(tmp_path, fresh, kind):
+    config = TrialConfig.from_flat({"ffn": kind, "patience": 3, "zero_stage": 1}).to_flat()
+    own = {*(f.name for f in fields(TrialConfig)), *(f.name for f in fields(ModelConfig))} - {"model"}
+    assert {key for key in config if not key.startswith("ffn.")} == own == SETTINGS.keys()
+    with new_store(tmp_path) as store:
+        of = trial(store, search(store), [0.5], ffn=kind)
+        store.update_trial(of, config=config)
+        write_bundle(store, of, tmp_path / "one.zip")
+    assert fresh.trial(open_bundle(tmp_path / "one.zip", fresh).trial).config == config
 
 
 def test_an_epoch_with_the_visits_of_very_many_leaves_comes_along(tmp_path, fresh):
@@ -241,6 +257,11 @@ def again(content):
         of_trial(provenance=[1]),
         of_config(ffn="\ud800"),
         of_config(lr=10**400),
+        of_config(lr="high"),
+        of_config(epochs=2.5),
+        of_config(data=5),
+        of_config(rank=1),
+        of_config(**{"ffn.": 5}),
         of_config(seed=True),
         of_config(**{"\ud800": 1}),
         of_origin(losses=[1]),

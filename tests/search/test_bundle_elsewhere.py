@@ -22,6 +22,8 @@ def test_a_bundle_opened_in_a_fresh_store_gives_the_same_accuracy_and_the_same_c
     place.run("trainer.run", *keys, "--threads", "1")
     here = place.run_json("trainer.evaluate", "single-1.1")
     place.run("results.bundle", "single-1.1", "-o", "one.zip")
+    with Store.open(f"sqlite:///{place.folder}/runs/arbor.db", create=False) as store:
+        recorded = store.trial("single-1.1").provenance
     (place.folder / "runs").rename(place.folder / "away")  # nothing of the first store can help
     said = place.run("results.bundle", "--open", "one.zip")
     assert "single-1.1 is in the store now, as bundle-single-1-1.1." in said
@@ -31,4 +33,7 @@ def test_a_bundle_opened_in_a_fresh_store_gives_the_same_accuracy_and_the_same_c
     assert "Verdict: identical" in place.run("trainer.replay", "bundle-single-1-1.1")
     assert "bundle-single-1-1" in place.run("results.show", "--list")
     with Store.open(f"sqlite:///{place.folder}/runs/arbor.db", create=False) as store:
-        assert store.trial("bundle-single-1-1.1").test_acc is not None
+        row = store.trial("bundle-single-1-1.1")
+    assert row.test_acc is not None
+    taken = {name: value for name, value in row.provenance.items() if name not in ("folder", "bundle")}
+    assert taken == {name: value for name, value in recorded.items() if name not in ("folder", "data_path")}
