@@ -198,9 +198,14 @@ def spread_among(trials: pd.DataFrame) -> Spread:
 def measured(group: pd.DataFrame) -> pd.DataFrame:
     """A variant's trials, each a measurement: the same seed twice is not a second one.
 
-    Imported trials all count: their seeds fixed nothing, and some have none.
+    Of the same seed the last run that came to its end counts, or the last one where none did. Imported trials all count:
+    their seeds fixed nothing, and some have none.
     """
-    return group if (group[IMPORTED] != "").all() else group.drop_duplicates("seed", keep="last")
+    if (group[IMPORTED] != "").all():
+        return group
+    ends = group["status"].isin(COMPLETE)
+    kept = pd.concat([group[~ends], group[ends]]).drop_duplicates("seed", keep="last").index
+    return group[group.index.isin(kept)]
 
 
 def runs(trials: pd.DataFrame) -> list[tuple[Any, ...]]:
@@ -354,7 +359,12 @@ def _ranked(table: pd.DataFrame, spreads: dict[tuple[str, ...], Spread]) -> pd.D
     for _, group in in_order[in_order["val_acc"].notna()].groupby("group"):
         spread = spreads[group["protocol"].iloc[0]]
         if spread.freedom:
-            p = against_best(list(group["values"]), spread.deviation, spread.freedom)
+            # the same runs under two searches are one variant, with no difference to be tested
+            keys = [(row.variant, *row.values) for row in group[["variant", "values"]].itertuples(index=False)]
+            distinct = {key: values for key, values in zip(keys, group["values"], strict=True)}
+            found = against_best(list(distinct.values()), spread.deviation, spread.freedom)
+            of_key = dict(zip(distinct, found, strict=True))
+            p = [of_key[key] for key in keys]
             table.loc[group.index, "p_best"] = p
             table.loc[group.index, "top"] = pd.array([value >= LEVEL for value in p], dtype="boolean")
     order = list(in_order.index) + list(table[~done].index)

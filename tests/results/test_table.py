@@ -501,6 +501,29 @@ def test_one_objective_has_no_front(store):
     assert "front" not in table_of(store, name).rows
 
 
+def test_the_same_runs_under_two_searches_are_tested_as_the_one_variant_that_they_are(store):
+    names = [search(store, grid=True, seeds=(0, 1, 2)) for _ in range(2)]
+    for name in names:
+        for hidden, level in ((8, 0.60), (16, 0.67), (32, 0.50)):
+            for seed in range(3):
+                trial(store, name, [level + 0.015 * seed], seed=seed, hidden=hidden)
+    alone, both = table_of(store, names[0]).rows, table_of(store, names).rows
+    assert alone["p_best"].nunique() == 3
+    for hidden in (8, 16, 32):
+        (expected,) = alone[alone["ffn.mlp.hidden"] == hidden]["p_best"]
+        assert both[both["ffn.mlp.hidden"] == hidden]["p_best"].tolist() == [pytest.approx(expected)] * 2
+
+
+def test_of_a_seed_that_ran_twice_the_run_that_came_to_its_end_counts(store):
+    name = search(store)
+    trial(store, name, [0.5, 0.9], hidden=8)
+    trial(store, name, [0.6], hidden=8, status="stopped")
+    trial(store, name, [0.5, 0.8], hidden=16)
+    rows = table_of(store, name).rows
+    assert rows["val_acc"].tolist() == [0.9, 0.8]
+    assert rows["complete"].all()
+
+
 def test_a_run_that_stands_in_two_searches_adds_nothing_to_the_spread_between_seeds(store):
     names = [search(store, grid=True, seeds=(0, 1, 2)) for _ in range(2)]
     for name in names:
