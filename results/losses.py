@@ -37,8 +37,10 @@ class Loss:
         """Whether this, which may come from anybody, is what `all_of` makes one of."""
         if not isinstance(value, dict) or not value.keys() <= {f.name for f in fields(cls)}:
             return False
-        numbers = [value.get("epoch"), value.get("accumulation") or 1]
-        return isinstance(value.get("cause"), str) and all(type(each) is int and each >= 0 for each in numbers)
+        epoch, accumulation = value.get("epoch"), value.get("accumulation")
+        counted = type(epoch) is int and epoch >= 0
+        known = accumulation is None or (type(accumulation) is int and accumulation >= 1)
+        return isinstance(value.get("cause"), str) and counted and known
 
     @property
     def in_words(self) -> str:

@@ -269,6 +269,7 @@ def again(content):
         of_origin(losses=[{"epoch": "x", "cause": "c"}]),
         of_origin(losses=[{"epoch": 1, "cause": "c", "more": 1}]),
         of_origin(losses=[{"epoch": 1, "cause": "c", "accumulation": [2]}]),
+        of_origin(losses=[{"epoch": 1, "cause": "c", "accumulation": 0}]),
         of_origin(source_hash=[1]),
         of_origin(given_variant=[1]),
         of_origin(lr_tuning="x"),
