@@ -13,6 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from results.frames import Frames
+from results.ranks import rank_text, spans
 from results.statistics import difference, pooled_deviation
 from results.text import keys_text, missing, plain
 
@@ -119,9 +120,11 @@ def _first(
     """Where the search's winner stands now. It was named before these seeds, so its test needs no correction."""
     ranked = table[(table["group"] == first["group"]) & table["rank"].notna()]
     retuned = ", another rate than it had there" if _is_retuned(first) else ""
+    rank = rank_text(first, spans(table))
+    where = f"in {plain(first['search'])}" if (ranked["search"] == first["search"]).all() else "here"
     said = (
         f"The search's winner, {confirms['variants'][0]['trial']} ({plain(keys_text(first, varying))}{retuned}), has rank "
-        f"{first['rank']} of {len(ranked)} here"
+        f"{rank} of {len(ranked)} {where}"
     )
     if baseline is None or baseline["given"] == first["given"]:
         return f"{said}."

@@ -361,7 +361,7 @@ def _ranked(table: pd.DataFrame, spreads: dict[tuple[str, ...], Spread]) -> pd.D
         if spread.freedom:
             # the same runs under two searches are one variant, with no difference to be tested
             keys = [(row.variant, *row.values) for row in group[["variant", "values"]].itertuples(index=False)]
-            distinct = {key: values for key, values in zip(keys, group["values"], strict=True)}
+            distinct = dict(zip(keys, group["values"], strict=True))
             found = against_best(list(distinct.values()), spread.deviation, spread.freedom)
             of_key = dict(zip(distinct, found, strict=True))
             p = [of_key[key] for key in keys]

@@ -254,15 +254,24 @@ class Control:
             return call(request, timeout=LIMIT_SECONDS, metadata=credentials)
 
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+EXAMPLES = """\
+The nodes of a running Ray cluster, or why a search could not join it.
+
+Examples:
+
+  python -m search.cluster                              the one that this machine is part of
+
+  python -m search.cluster 10.0.0.4:6379 --nodes 2      exit 1 until two nodes are there
+"""
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 
 
-@app.command()
+@app.command(help=EXAMPLES)
 def main(
     address: Annotated[str, typer.Argument(help="host:port of its head, or auto.")] = "auto",
     nodes: Annotated[int | None, typer.Option(help="Exit with 1 where it has fewer nodes than these.")] = None,
 ) -> None:
-    """The nodes of a running Ray cluster, or why a search could not join it."""
     found = look_at(address)
     for node in found.nodes:
         here = "  (this machine)" if node == found.here else ""

@@ -15,10 +15,39 @@ from trainer.dataset import SUFFIX, Header, data_folder, load_dataset, read_head
 from trainer.prepare import prepare
 from trainer.progress import Told
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Packed data sets: make, list and show them.")
+EXAMPLES = """\
+Packed data sets: make, list and show them.
+
+Examples:
+
+  python -m trainer.dataset prepare cifar10
+
+  python -m trainer.dataset list
+
+  python -m trainer.dataset show cifar10
+"""
+PREPARE = """\
+Decode a data set once into one packed, checksummed file, in `runs/data` or where `ARBOR_DATA` says.
+
+Examples:
+
+  python -m trainer.dataset prepare cifar10                                fetches the official archive
+
+  python -m trainer.dataset prepare cifar10 --from cifar10.zip             where there is no network
+
+  python -m trainer.dataset prepare birds --from birds/ --size 64 --no-flip    a folder for each class
+"""
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help=EXAMPLES,
+)
 
 
-@app.command("prepare")
+@app.command("prepare", help=PREPARE)
 def prepare_command(
     name: Annotated[str, typer.Argument(help="cifar10, cifar100, or a name of your own.")],
     source: Annotated[
@@ -36,7 +65,6 @@ def prepare_command(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Make it anew where it is there.")] = False,
 ) -> None:
-    """Decode a data set once into one packed, checksummed file."""
     console = Console()
     header, made = prepare(
         name, source, size=size, split_seed=split_seed, flip=flip, force=force, progress=Told(console)
