@@ -259,9 +259,9 @@ The nodes of a running Ray cluster, or why a search could not join it.
 
 Examples:
 
-  python -m search.cluster                              the one that this machine is part of
+  python -m search.cluster
 
-  python -m search.cluster 10.0.0.4:6379 --nodes 2      exit 1 until two nodes are there
+  python -m search.cluster 10.0.0.4:6379 --nodes 2
 """
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
@@ -272,6 +272,7 @@ def main(
     address: Annotated[str, typer.Argument(help="host:port of its head, or auto.")] = "auto",
     nodes: Annotated[int | None, typer.Option(help="Exit with 1 where it has fewer nodes than these.")] = None,
 ) -> None:
+    """Print the nodes; exit 1 where there are fewer than asked for."""
     found = look_at(address)
     for node in found.nodes:
         here = "  (this machine)" if node == found.here else ""

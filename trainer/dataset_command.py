@@ -31,11 +31,11 @@ Decode a data set once into one packed, checksummed file, in `runs/data` or wher
 
 Examples:
 
-  python -m trainer.dataset prepare cifar10                                fetches the official archive
+  python -m trainer.dataset prepare cifar10
 
-  python -m trainer.dataset prepare cifar10 --from cifar10.zip             where there is no network
+  python -m trainer.dataset prepare cifar10 --from cifar10.zip
 
-  python -m trainer.dataset prepare birds --from birds/ --size 64 --no-flip    a folder for each class
+  python -m trainer.dataset prepare birds --from birds/ --size 64 --no-flip
 """
 
 app = typer.Typer(
