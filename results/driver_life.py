@@ -1,7 +1,8 @@
-"""Whether the process that drives a search lives, as far as this host can tell."""
+"""Whether the process that drives a search, or trains a single trial, lives, as far as this host can tell."""
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Mapping
 from typing import Any
@@ -9,14 +10,20 @@ from typing import Any
 import psutil
 
 
+def driver_process() -> dict[str, object]:
+    """This process, for the provenance of the search that it drives or of the single trial that it trains from now on."""
+    return {"driver_pid": os.getpid(), "driver_started": psutil.Process().create_time()}
+
+
 def lives_here(provenance: Mapping[str, Any]) -> bool:
-    """Whether the process that a search's provenance names lives on this host, whose number another may have by now."""
+    """Whether the process that a provenance names lives on this host, whose number another may have by now."""
     pid = provenance.get("driver_pid")
     try:
-        started = psutil.Process(pid).create_time()
+        process = psutil.Process(pid)
+        started, ended = process.create_time(), process.status() == psutil.STATUS_ZOMBIE  # nobody has asked how it ended
     except (psutil.NoSuchProcess, TypeError):
         return False
-    return pid is not None and abs(started - provenance.get("driver_started", 0)) < 1
+    return pid is not None and not ended and abs(started - provenance.get("driver_started", 0)) < 1
 
 
 def is_gone(provenance: Mapping[str, Any]) -> bool:

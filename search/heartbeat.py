@@ -11,9 +11,9 @@ import platform
 from contextlib import suppress
 from datetime import UTC, datetime
 
-import psutil
 from sqlalchemy.exc import DBAPIError
 
+from results.driver_life import driver_process as driver_process  # which others find here
 from results.driver_life import lives_here
 from results.errors import InputError
 from results.rows import SearchRow
@@ -38,11 +38,6 @@ class Heartbeat(BackgroundThread):
                 self._store.beat(self._search_id)
             if self._over.wait(self._seconds):
                 return
-
-
-def driver_process() -> dict[str, object]:
-    """Which process drives a search from now on, for its provenance."""
-    return {"driver_pid": os.getpid(), "driver_started": psutil.Process().create_time()}
 
 
 def living_driver(row: SearchRow, now: datetime | None = None) -> str | None:

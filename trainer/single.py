@@ -22,6 +22,7 @@ from trainer.config import TrialConfig, parse_pairs
 from trainer.engine import device_of
 from trainer.fingerprint import source_hash, trial_fingerprint
 from trainer.interrupt import ctrl_c_between_steps
+from trainer.one_process import one_at_a_time, refuse_second_process, this_process
 from trainer.report import Report
 from trainer.resolve import absolute_paths, cached_dataset, discover_variants, resolve
 from trainer.trial import Trial
@@ -35,7 +36,7 @@ def train_single(pairs: list[str], *, reset: bool, threads: int | None, variants
     """Train (or go on with) the trial that `pairs` stand for, and print each epoch; returns the exit code.
 
     Raises:
-        InputError: bad keys or values, missing data, a store that cannot be opened.
+        InputError: bad keys or values, missing data, a store that cannot be opened, a trial that another process trains.
     """
     console = Console()
     variants = absolute_paths(variants)
@@ -47,11 +48,13 @@ def train_single(pairs: list[str], *, reset: bool, threads: int | None, variants
     config = resolve(parse_pairs(pairs), on_gpu=on_gpu)
     dataset = cached_dataset(config.data)  # damaged data are refused before there is a row
     with Store.open(storage) as store:
-        row = _row_for(store, config, reset=reset, variants=variants, console=console)
-        if row.status in ENDED:
-            console.print(f"{row.id} has ended already ({_summary(row)}); --reset trains it anew.", highlight=False)
-            return 0
-        _refuse_changes(row, dataset.checksum)
+        with one_at_a_time(runs_folder(store.url)):
+            row = _row_for(store, config, reset=reset, variants=variants, console=console)
+            if row.status in ENDED:
+                console.print(f"{row.id} has ended already ({_summary(row)}); --reset trains it anew.", highlight=False)
+                return 0
+            _refuse_changes(row, dataset.checksum)
+            store.update_trial(row.id, provenance=this_process())
         with ctrl_c_between_steps() as heed_ctrl_c:
             return _train(store, row, config, device_of(on_gpu), threads or cores, console, heed_ctrl_c)
 
@@ -59,7 +62,11 @@ def train_single(pairs: list[str], *, reset: bool, threads: int | None, variants
 def _row_for(
     store: Store, config: TrialConfig, *, reset: bool, variants: tuple[str, ...], console: Console
 ) -> TrialRow:
-    """The row of this very dictionary, the latest where there are several, or a new one."""
+    """The row of this very dictionary, the latest where there are several, or a new one.
+
+    Raises:
+        InputError: another process trains it.
+    """
     searches = [row.id for row in store.searches() if row.experiment == SINGLE]
     search_id = searches[-1] if searches else store.create_search(
         SINGLE, QUESTION, {"variants": []}, {}, claim=FolderClaim(runs_folder(store.url))
@@ -73,6 +80,8 @@ def _row_for(
     trials = store.trials(search_id)
     flat = config.to_flat()
     same = [row for row in trials if row.config == flat]
+    for row in same:
+        refuse_second_process(row)
     if same and not reset:
         return same[-1]
     number = len(trials) + 1
@@ -88,7 +97,7 @@ def _row_for(
         number,
         flat,
         **asdict(costs),
-        provenance={"folder": str(folder)},
+        provenance={"folder": str(folder), **this_process()},
     )
     console.print(f"Trial {trial_id}: {costs.parameters:,} parameters, in {folder}", highlight=False, soft_wrap=True)
     return store.trial(trial_id)

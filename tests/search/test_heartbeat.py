@@ -63,6 +63,9 @@ def test_on_this_host_a_dead_process_is_gone_at_once_and_a_living_one_never(stor
         recycled = driven(store, host=platform.node(), pid=process.pid, started=started - 50)
         refuse_second_driver(recycled, NOW)
         process.kill()
+        while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        refuse_second_driver(row, NOW)  # it has ended, though whoever started it has not looked
         process.wait()
     refuse_second_driver(driven(store, host=platform.node(), pid=row.provenance["driver_pid"], started=started), NOW)
     own = psutil.Process()
