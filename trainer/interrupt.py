@@ -1,27 +1,32 @@
-"""Ctrl-C that cannot get lost: noted by the handler, raised where the training can bear it."""
+"""Ctrl-C and SIGTERM that cannot get lost: noted by the handler, raised where the training can bear it."""
 
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
+
+_DEFAULTS: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+"""What each is taken over from; a handler that somebody else has put in place stays."""
 
 
 @contextmanager
 def ctrl_c_between_steps() -> Iterator[Callable[[], None]]:
-    """Gives a function to call between steps, which raises KeyboardInterrupt if Ctrl-C has come by then.
+    """Gives a function to call between steps, which raises KeyboardInterrupt if Ctrl-C or SIGTERM has come by then.
 
     Python raises it at whatever line it happens to be: in a destructor, a weak reference's callback or below a bare
-    `except` of a library it is swallowed, and the training goes on. A second Ctrl-C raises it at once, as ever. Where
-    SIGINT is ignored, as a shell has it for a job in the background, or outside the main thread, nothing changes.
+    `except` of a library it is swallowed, and the training goes on. A second Ctrl-C raises it at once, as ever; a second
+    SIGTERM does not, since `timeout` sends two together. Where SIGINT is ignored, as a shell has it for a job in the
+    background, it stays so; outside the main thread nothing changes.
     """
     came = False
-    before = signal.getsignal(signal.SIGINT)
 
     def note(number: int, frame: FrameType | None) -> None:
         nonlocal came
-        if came:
+        if came and number == signal.SIGINT:
             raise KeyboardInterrupt
         came = True
 
@@ -29,15 +34,12 @@ def ctrl_c_between_steps() -> Iterator[Callable[[], None]]:
         if came:
             raise KeyboardInterrupt
 
-    if before is not signal.default_int_handler:
-        yield check
-        return
+    is_main = threading.current_thread() is threading.main_thread()
+    taken = [number for number, default in _DEFAULTS.items() if is_main and signal.getsignal(number) == default]
     try:
-        signal.signal(signal.SIGINT, note)
-    except ValueError:  # not the main thread
-        yield check
-        return
-    try:
+        for number in taken:
+            signal.signal(number, note)
         yield check
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number in taken:
+            signal.signal(number, _DEFAULTS[number])

@@ -36,6 +36,12 @@ class Place:
         assert process.returncode == code, printed
         return printed
 
+    def said(self, *arguments):
+        """The sentence that refuses a training, in one line."""
+        printed = self.train(*arguments, code=2)
+        assert "Traceback" not in printed
+        return " ".join(printed.split())
+
     def train(self, *arguments, code=0):
         return self.run("trainer.run", *KEYS, *arguments, "--threads", "1", code=code)
 
@@ -211,3 +217,57 @@ def test_a_running_trial_can_be_evaluated_and_ctrl_c_leaves_one_that_goes_on(pla
         assert f"Error: {what} changed since single-1.1 began (0000000000000000 -> " in " ".join(printed.split())
         place.update(provenance={key: was})
     assert place.curve()[-1][0] == len(epochs)
+
+
+@pytest.mark.slow
+def test_a_second_process_on_the_same_trial_is_refused_while_the_first_lives(place):
+    process = place.start_training("epochs=2000", until="epoch   2/2000")
+    sentence = (
+        f"Error: single-1.1 is being trained by process {process.pid} on this host; stop that one first, or wait until it "
+        "has ended."
+    )
+    for reset in ((), ("--reset",)):
+        assert place.said("epochs=2000", *reset) == sentence
+    assert place.row().status == "running"
+    assert place.row().cause is None
+    process.kill()
+    process.wait()
+    anew = place.start_training("epochs=2000", "--reset", until="epoch   2/2000")
+    assert (place.row().status, place.row().cause) == ("stopped", "reset by the user")
+    assert place.row("single-1.2").provenance["driver_pid"] == anew.pid
+    anew.kill()
+    anew.wait()
+    goes_on = place.start_training("epochs=2000", until="Going on with single-1.2")
+    os.killpg(goes_on.pid, signal.SIGTERM)
+    goes_on.communicate(timeout=60)
+
+
+@pytest.mark.slow
+def test_of_two_processes_that_start_together_one_trains(place):
+    processes = [place.start("trainer.run", *KEYS, "epochs=40", "--threads", "1") for _ in range(2)]
+    ended = [(process.communicate(timeout=200)[0], process.returncode) for process in processes]
+    assert sorted(code for _, code in ended) == [0, 2], ended
+    (refused,) = (printed for printed, code in ended if code)
+    assert "Error: single-1.1 is being trained by process" in refused
+    assert [epoch for epoch, *_ in place.curve()] == list(range(1, 41))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whole_group", [True, False])
+def test_sigterm_leaves_a_trial_that_goes_on(place, whole_group):
+    """As a batch system sends it when the time is up."""
+    process = place.start_training("epochs=2000", until="epoch   3/2000")
+    if whole_group:
+        os.killpg(process.pid, signal.SIGTERM)
+    else:
+        process.terminate()
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, printed
+    row = place.row()
+    assert row.status == "interrupted"
+    assert f"Interrupted after epoch {row.epochs}; the same command goes on." in printed
+    process = place.start_training("epochs=2000", until=f"epoch {row.epochs + 1:3d}/2000")
+    process.terminate()
+    assert process.wait(60) == 130
+    epochs = [epoch for epoch, *_ in place.curve()]
+    assert epochs == list(range(1, len(epochs) + 1))

@@ -1,9 +1,10 @@
-"""Ctrl-C in one trial: raised between steps, never lost in a callback."""
+"""Ctrl-C and SIGTERM in one trial: raised between steps, never lost in a callback."""
 
 from __future__ import annotations
 
 import os
 import signal
+import threading
 import weakref
 
 import pytest
@@ -43,6 +44,43 @@ def test_a_second_ctrl_c_is_raised_at_once():
         press_ctrl_c()
         with pytest.raises(KeyboardInterrupt):
             press_ctrl_c()
+
+
+def test_sigterm_is_raised_by_the_next_check_however_often_it_comes():
+    with ctrl_c_between_steps() as check:
+        check()
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            check()
+        with pytest.raises(KeyboardInterrupt):  # a person who does not want to wait
+            press_ctrl_c()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_sigterm_is_heeded_where_ctrl_c_is_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with ctrl_c_between_steps() as check:
+            os.kill(os.getpid(), signal.SIGTERM)
+            with pytest.raises(KeyboardInterrupt):
+                check()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_in_another_thread_nothing_changes():
+    seen = []
+
+    def enter():
+        with ctrl_c_between_steps() as check:
+            check()
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert seen == [signal.SIG_DFL]
 
 
 def test_an_ignored_ctrl_c_stays_ignored():
