@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,6 +14,8 @@ from results.opening import parsed_url
 
 Claim = Callable[[str], bool]
 """Whether a new search may have this id; what it says yes to is taken."""
+IN_ORDER = frozenset({"search", "trial"})
+"""What is made one after the other, so that there are latest ones; of anything else every name is listed."""
 
 
 def variant_hash(config: Mapping[str, object]) -> str:
@@ -23,15 +26,16 @@ def variant_hash(config: Mapping[str, object]) -> str:
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """The sentence that refuses an id, with the nearest one that exists."""
+    """The sentence that refuses a name, with the nearest one that exists; else the latest ones, or all without an order."""
     listed = list(known)
     near = get_close_matches(name, listed, n=1, cutoff=0.5)
     if near:
         return f"Unknown {what} {name!r}; did you mean {near[0]!r}?"
     if not listed:
         return f"Unknown {what} {name!r}; there is none yet."
-    latest = ", ".join(listed[-5:])
-    return f"Unknown {what} {name!r}; the latest are {latest}."
+    if IN_ORDER.isdisjoint(re.findall(r"\w+", what)):
+        return f"Unknown {what} {name!r}; known: {', '.join(listed)}."
+    return f"Unknown {what} {name!r}; the latest are {', '.join(listed[-5:])}."
 
 
 def runs_folder(url: str) -> Path:
