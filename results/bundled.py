@@ -31,6 +31,7 @@ from results.errors import InputError
 from results.images import PREDICTIONS
 from results.rows import DecisionRow, EpochRow, SearchRow, TrialRow
 from results.store import ENDED, Store
+from results.targets import writing
 
 FORMAT, VERSION = "arbor-bundle", 1
 MANIFEST, README, SEARCH, TRIAL, CURVE, DECISIONS = (
@@ -78,19 +79,20 @@ def write_bundle(store: Store, trial_id: str, path: Path) -> list[str]:
 def _write(content: dict[str, bytes | Path], row: TrialRow, path: Path) -> None:
     """Atomically; what is compressed already is stored as it is."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as file:
-            files = {}
-            for name, source in sorted(content.items()):
-                data = source if isinstance(source, bytes) else _bytes(source)
-                files[name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-                stored = zipfile.ZIP_STORED if name == PREDICTIONS else zipfile.ZIP_DEFLATED
-                file.writestr(name, data, compress_type=stored)
-            head = {"format": FORMAT, "version": VERSION, "trial": row.id, "search": row.search_id, "files": files}
-            file.writestr(MANIFEST, json.dumps(head, indent=1))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(path):
+        try:
+            with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as file:
+                files = {}
+                for name, source in sorted(content.items()):
+                    data = source if isinstance(source, bytes) else _bytes(source)
+                    files[name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+                    stored = zipfile.ZIP_STORED if name == PREDICTIONS else zipfile.ZIP_DEFLATED
+                    file.writestr(name, data, compress_type=stored)
+                head = {"format": FORMAT, "version": VERSION, "trial": row.id, "search": row.search_id, "files": files}
+                file.writestr(MANIFEST, json.dumps(head, indent=1))
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _bytes(path: Path) -> bytes:

@@ -15,6 +15,7 @@ from results.errors import InputError
 from results.frames import Frames
 from results.ranks import is_alike
 from results.table import Table
+from results.targets import refuse_existing, writing
 from results.text import cell, plain
 
 INNER = ["protocol", "values"]
@@ -58,14 +59,15 @@ PRINTED = Path("-")
 """The file name that stands for stdout."""
 
 
-def check_target(path: Path) -> None:
-    """Raises InputError where no file can be written at `path`; `PRINTED` is fine for text."""
+def check_target(path: Path, *, force: bool) -> None:
+    """Raises InputError where no file can be written at `path`, or one would be lost; `PRINTED` is fine for text."""
     if path == PRINTED:
         return
     if not path.parent.is_dir():
         raise InputError(f"The folder {path.parent} does not exist; make it, or name another file.")
     if path.is_dir():
         raise InputError(f"The table must go to a file, but {path} is a folder; name a file in it.")
+    refuse_existing(path, force=force)
 
 
 def write_csv(table: Table, path: Path) -> None:
@@ -79,7 +81,8 @@ def write_parquet(table: Table, path: Path) -> None:
     # a key with values of several types (a number, or the word none) has no Parquet type but text
     objects = [name for name in rows.columns if rows[name].dtype == object]
     mixed = {name: "string" for name in objects if rows[name].map(type).nunique() > 1}
-    rows.astype(mixed).to_parquet(path, index=False)
+    with writing(path):
+        rows.astype(mixed).to_parquet(path, index=False)
 
 
 def _flat(table: Table) -> pd.DataFrame:
@@ -128,7 +131,8 @@ def _write(text: str, path: Path) -> None:
     if path == PRINTED:
         sys.stdout.write(text)
     else:
-        path.write_text(text, encoding="utf-8")
+        with writing(path):
+            path.write_text(text, encoding="utf-8")
 
 
 def _said(table: Table) -> list[str]:

@@ -19,6 +19,7 @@ from results.plots.catalog import PICTURES, figure_of
 from results.plots.cost import accuracy_against
 from results.plots.curves import curves
 from results.plots.style import page, tidy
+from results.targets import writing
 
 ALL = "all"
 """The `--kind` that stands for every picture that a search has something for."""
@@ -32,7 +33,8 @@ def search_picture(frames: Frames, search_id: str, path: Path) -> Path:
     accuracy_against(frames, search_id, "parameters", right)
     for ax in (left, right):
         tidy(ax)
-    figure.savefig(path)
+    with writing(path):
+        figure.savefig(path)
     return path
 
 
@@ -94,7 +96,9 @@ def main(
                 f'"--leaf-use" is a picture of its own, but got "--kind" {kinds[0]!r}, too; give one of them.'
             )
         path = _file(output, f"{leaf_use}-leaves.png")
-        typer.echo(f"Picture: {leaf_use_picture(frames, leaf_use, path)}")
+        with writing(path):
+            leaf_use_picture(frames, leaf_use, path)
+        typer.echo(f"Picture: {path}")
         return
     if search is None:
         search = frames.latest()
@@ -123,10 +127,12 @@ def _pictures(frames: Frames, search: str, kinds: list[str], keys: list[str], ou
                 raise
             typer.echo(f"No {name}: {error}")
     if several and output is not None and figures:
-        output.mkdir(exist_ok=True)
+        with writing(output):
+            output.mkdir(exist_ok=True)
     paths = {name: _file(output, f"{search}-{name}.png") for name in figures}
     for name, figure in figures.items():
-        figure.savefig(paths[name])
+        with writing(paths[name]):
+            figure.savefig(paths[name])
     return list(paths.values())
 
 

@@ -14,6 +14,7 @@ from results.cli import DEFAULT_STORAGE, run
 from results.errors import InputError
 from results.frames import load
 from results.opening import shown
+from results.targets import writing
 
 EXAMPLES = """\
 The report of a search as one HTML file, which needs nothing from outside: it opens from disk, can be sent by mail and
@@ -58,11 +59,12 @@ def main(
 def write(page: str, path: Path) -> None:
     """Write a report so that a kill leaves the old file or the new one, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(path):
+        try:
+            temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _target(output: Path | None, name: str, *, force: bool) -> Path:

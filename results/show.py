@@ -55,10 +55,13 @@ def main(
     latex: Annotated[Path | None, typer.Option(help="Write the table as LaTeX with booktabs; - prints it.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the table as Markdown; - prints it.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write over files that exist.")] = False,
     everything: Annotated[
         bool, typer.Option("--all", help="Show every stopped variant, and archived searches, too.")
     ] = False,
-    list_all: Annotated[bool, typer.Option("--list", help="List the searches.")] = False,
+    list_all: Annotated[
+        bool, typer.Option("--list", help="List the searches, each with its best value, of a comparison its best mean.")
+    ] = False,
 ) -> None:
     if parquet == PRINTED:
         raise InputError("Parquet is no text that could be printed, so --parquet must name a file, but got -.")
@@ -99,7 +102,7 @@ def main(
     )
     table = of_kinds(table, kind or [])
     for path, _ in targets:
-        check_target(path)
+        check_target(path, force=force)
     for path, write in targets:
         write(table, path)
         if path != PRINTED and not as_json:

@@ -74,6 +74,10 @@ def test_all_draws_what_the_search_has_something_for_and_names_the_rest(command)
     ("arguments", "sentence"),
     [
         ("--kind paralel", "Unknown picture 'paralel'; did you mean 'parallel'?"),
+        ("--kind zzz", f"Unknown picture 'zzz'; known: {', '.join(PICTURES)}."),
+        ("-o /proc/x.png", "The place /proc/x.png cannot be used (No such file or directory); name another one."),
+        ("--kind curves --kind slice -o /proc/x", "The place /proc/x cannot be used (No such file or directory);"),
+        ("--kind macs -o /proc/x.pdf", "The place /proc/x.pdf cannot be used (No such file or directory);"),
         ("toy-2 --kind all", "Unknown search 'toy-2'; did you mean 'toy-1'?"),
         ("--kind slice --key ffn.fff.dept", "Unknown searched key 'ffn.fff.dept'; did you mean 'ffn.fff.depth'?"),
         (
