@@ -5,9 +5,44 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 import psutil
+
+from results.text import missing
+
+SILENT_SECONDS = 120
+"""Without a heartbeat, which comes every few seconds, after which a driver is said to be silent."""
+
+
+class Life(StrEnum):
+    """What is known of the driver of a search that counts as running, in the word that a list has for the search."""
+
+    ALIVE = "running"
+    SILENT = "silent"
+    GONE = "gone"
+
+
+def life(status: str, provenance: Mapping[str, Any], silent: float | None) -> Life | None:
+    """Of a search's driver; none where the search does not count as running, and so needs no driver.
+
+    Args:
+        silent: what `silent_seconds` gives; a driver without any heartbeat is silent.
+    """
+    if status != "running":
+        return None
+    if is_gone(provenance):
+        return Life.GONE
+    return Life.SILENT if silent is None or silent > SILENT_SECONDS else Life.ALIVE
+
+
+def silent_seconds(heartbeat: datetime | None) -> float | None:
+    """Since the last heartbeat; none where there never was one."""
+    if heartbeat is None or missing(heartbeat):
+        return None
+    return max(0.0, (datetime.now(UTC) - heartbeat).total_seconds())
 
 
 def driver_process() -> dict[str, object]:
@@ -20,7 +55,10 @@ def lives_here(provenance: Mapping[str, Any]) -> bool:
     pid = provenance.get("driver_pid")
     try:
         process = psutil.Process(pid)
-        started, ended = process.create_time(), process.status() == psutil.STATUS_ZOMBIE  # nobody has asked how it ended
+        started, ended = (
+            process.create_time(),
+            process.status() == psutil.STATUS_ZOMBIE,
+        )  # nobody has asked how it ended
     except (psutil.NoSuchProcess, TypeError):
         return False
     return pid is not None and not ended and abs(started - provenance.get("driver_started", 0)) < 1

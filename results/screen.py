@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
@@ -16,15 +15,13 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from results.cells import TEXT, cells, columns, shared_keys, trial_of
-from results.driver_life import is_gone
+from results.driver_life import Life, life, silent_seconds
 from results.frames import Frames
 from results.period import period
 from results.ranks import is_alike
 from results.table import COMPLETE, Table, variants
-from results.text import counted, missing, percent, plain
+from results.text import counted, percent, plain
 
-SILENT_SECONDS = 120
-"""Without a heartbeat, which comes every few seconds, after which a driver is said to be gone."""
 NARROW = 95
 """Columns of a terminal below which cells stand closer."""
 DISPENSABLE = ("MACs", "best %", "GPU s", "wall s", "neurons", "epochs", "test %", "params")
@@ -49,6 +46,8 @@ def print_table(frames: Frames, table: Table, console: Console) -> None:
         console.print(Text(plain(line)))
     if len(table.rows):
         console.print(_rich(table, console.width))
+        if brackets := _brackets(table.rows):
+            console.print(Text(brackets, style="dim"))
     if table.hidden:
         more = "1 more stopped variant is" if table.hidden == 1 else f"{table.hidden} more stopped variants are"
         everything = f"python -m results.show {plain(' '.join(table.searches))} --all"
@@ -66,16 +65,14 @@ def _print_head(frames: Frames, name: str, console: Console, *, screening: bool)
     label = "; screening" if screening else ""
     begun = f"{search['status']}, {period(search, trials)}"
     console.print(Text(f"{begun}; {counted(len(trials), 'trial')}: {states or 'none'}{label}"), soft_wrap=True)
-    silent = _silent_seconds(search)
-    gone = search["status"] == "running" and is_gone(search["provenance"])
-    if gone:
+    driver, silent = _life(search), silent_seconds(search["heartbeat"])
+    if driver is Life.GONE:
         pid = search["provenance"]["driver_pid"]
         console.print(f"Its driver, process {pid} of this host, has ended.", highlight=False, soft_wrap=True)
-    elif silent > SILENT_SECONDS:
-        console.print(
-            f"Its driver has given no sign of life for {silent / 60:,.0f} minutes.", highlight=False, soft_wrap=True
-        )
-    if gone or silent > SILENT_SECONDS or search["status"] in ("interrupted", "paused", "stopped"):
+    elif driver is Life.SILENT:
+        since = "" if silent is None else f" for {silent / 60:,.0f} minutes"
+        console.print(f"Its driver has given no sign of life{since}.", highlight=False, soft_wrap=True)
+    if driver in (Life.GONE, Life.SILENT) or search["status"] in ("interrupted", "paused", "stopped"):
         console.print(
             f"Go on with: python -m search.run --resume {name}", highlight=False, markup=False, soft_wrap=True
         )
@@ -85,11 +82,17 @@ def _print_head(frames: Frames, name: str, console: Console, *, screening: bool)
             console.print(Text(f"{column}: {plain(value)}", style="italic"))
 
 
-def _silent_seconds(search: Mapping[str, Any]) -> float:
-    """Since the last heartbeat of the driver of a search that counts as running; 0 where nothing is known."""
-    if search["status"] != "running" or missing(search["heartbeat"]):
-        return 0.0
-    return (datetime.now(UTC) - pd.Timestamp(search["heartbeat"])).total_seconds()
+def _life(search: Mapping[str, Any]) -> Life | None:
+    return life(search["status"], search["provenance"], silent_seconds(search["heartbeat"]))
+
+
+def _brackets(rows: pd.DataFrame) -> str:
+    """What a value in brackets is; nothing where there is none."""
+    single = rows[~rows["complete"].astype(bool) & rows["val_acc"].notna()]
+    ended = single["seeds"] > 0
+    said = ["the value of a trial that has not run to its end, at an earlier epoch"] if (~ended).any() else []
+    said += [f"{'' if said else 'the value '}of one seed while others are missing"] if ended.any() else []
+    return f"In brackets: {', or '.join(said)}." if said else ""
 
 
 def _rich(table: Table, width: int) -> RichTable:
@@ -161,9 +164,8 @@ def print_searches(frames: Frames, searches: pd.DataFrame, console: Console) -> 
     rows = []
     for row in searches.to_dict("records"):
         count = int((frames.trials["search_id"] == row["id"]).sum())
-        trials = frames.trials_of(row["id"])
-        best = trials.loc[trials["status"].isin(COMPLETE), "val_acc"].max() if len(trials) else math.nan
-        cells_of_row = (row["id"], f"{row['created']:%Y-%m-%d %H:%M}", row["status"], str(count), percent(best))
+        status = _life({str(key): value for key, value in row.items()}) or row["status"]
+        cells_of_row = (row["id"], f"{row['created']:%Y-%m-%d %H:%M}", status, str(count), percent(_best(frames, row)))
         rows.append(([plain(cell) for cell in cells_of_row], plain(row["question"])))
     widths = [max(len(name), *(len(texts[at]) for texts, _ in rows), 0) for at, name in enumerate(names)]
     is_wide = sum(widths) + 3 * len(widths) + QUESTION_WIDTH <= console.width
@@ -186,3 +188,13 @@ def print_searches(frames: Frames, searches: pd.DataFrame, console: Console) -> 
         )
         console.print(Text(line), soft_wrap=True)
         console.print(Padding(Text(question, style="dim"), (0, 0, 0, 2)))
+
+
+def _best(frames: Frames, search: Mapping[Any, Any]) -> float:
+    """A search's best run that came to its end; of a comparison the best mean over all planned seeds, not a lucky one."""
+    settings = search["settings"]
+    if settings.get("grid") is not None and len(settings.get("seeds") or ()) > 1:
+        rows = variants(frames, search["id"], everything=True).rows
+        return float(rows.loc[rows["complete"], "val_acc"].max()) if len(rows) else math.nan
+    trials = frames.trials_of(search["id"])
+    return float(trials.loc[trials["status"].isin(COMPLETE), "val_acc"].max()) if len(trials) else math.nan

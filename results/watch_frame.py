@@ -11,9 +11,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from results.driver_life import is_gone
+from results.driver_life import Life, life
 from results.rows import DecisionRow, RequestRow, TrialRow
-from results.screen import SILENT_SECONDS
 from results.text import percent, plain
 from results.tuned import COMPLETE
 from results.watched import Rest, Watched, best, rest
@@ -61,16 +60,17 @@ def frame(watched: Watched, *, notice: str = "", marks: str = BLOCKS) -> Rendera
 
 def sign_of_life(watched: Watched) -> str:
     """Of the driver of a running search: when it was last heard of, and on which host."""
-    if not watched.is_running:
+    driver = _life(watched)
+    if driver is None:
         return ""
     host = watched.search.provenance.get("hostname")
     where = f" on {plain(host)}" if host else ""
     silent = watched.silent_seconds
-    if is_gone(watched.search.provenance):
+    if driver is Life.GONE:
         return f"its driver{where} is gone (process {watched.search.provenance['driver_pid']} has ended)"
     if silent is None:
         return f"its driver{where} has given no sign of life"
-    if silent > SILENT_SECONDS:
+    if driver is Life.SILENT:
         return f"its driver{where} has given no sign of life for {_clock(silent)}"
     return f"driver{where} alive {silent:.0f} s ago"
 
@@ -218,9 +218,12 @@ def _counted(watched: Watched) -> str:
 
 
 def _is_silent(watched: Watched) -> bool:
-    """Whether its driver is known to be gone, or has given no sign of life for so long."""
-    silent = watched.silent_seconds
-    return watched.is_running and (silent is None or silent > SILENT_SECONDS or is_gone(watched.search.provenance))
+    """Whether its driver is known to be gone, or has given no sign of life for long."""
+    return _life(watched) in (Life.GONE, Life.SILENT)
+
+
+def _life(watched: Watched) -> Life | None:
+    return life(watched.search.status, watched.search.provenance, watched.silent_seconds)
 
 
 def _style(status: str) -> str:

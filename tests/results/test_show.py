@@ -130,6 +130,50 @@ def test_a_dash_prints_the_text_of_a_table_alone_and_makes_no_file(folder, tmp_p
     assert not (folder / "-").exists()
 
 
+@pytest.mark.parametrize("option", ["--csv", "--latex", "--markdown", "--parquet"])
+def test_a_file_that_exists_is_written_over_only_by_force_and_then_no_other_is_written_either(folder, tmp_path, option):
+    mine, other = tmp_path / "README.md", tmp_path / "other.csv"
+    mine.write_text("my own words")
+    refused = inside(show.app, "toy-1", "--csv", str(other), option, str(mine), folder=folder).exception
+    if option == "--csv":  # the last one counts
+        refused = inside(show.app, "toy-1", "--latex", str(other), option, str(mine), folder=folder).exception
+    assert isinstance(refused, InputError)
+    assert str(refused) == f"The file {mine} exists, so it is not written over; name another, or say --force."
+    assert mine.read_text() == "my own words"
+    assert not other.exists()
+    assert inside(show.app, "toy-1", option, str(mine), "--force", folder=folder).exit_code == 0
+    assert mine.read_bytes() != b"my own words"
+
+
+def test_a_device_is_no_file_that_would_be_lost(folder):
+    assert inside(show.app, "toy-1", "--csv", "/dev/null", folder=folder).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["toy-2"], "In brackets: the value of a trial that has not run to its end, at an earlier epoch."),
+        (["toy-1"], None),
+        (["toy-2", "--csv", "-"], None),
+    ],
+)
+def test_what_stands_in_brackets_is_explained_where_something_does(folder, arguments, said):
+    output = " ".join(inside(show.app, *arguments, folder=folder).output.split())
+    assert ("In brackets:" in output) == (said is not None)
+    assert said is None or said in output
+
+
+def test_the_value_of_one_seed_while_others_are_missing_is_explained(tmp_path):
+    with new_store(tmp_path) as store:
+        name = search(store, grid=True, seeds=(0, 1))
+        trial(store, name, [0.5], seed=0)
+        one = " ".join(inside(show.app, name, folder=tmp_path).output.split())
+        trial(store, name, [0.5], seed=0, hidden=16, status="running")
+        both = " ".join(inside(show.app, name, folder=tmp_path).output.split())
+    assert "In brackets: the value of one seed while others are missing." in one
+    assert "at an earlier epoch, or of one seed while others are missing." in both
+
+
 def test_several_searches_stand_in_one_table_and_the_rows_say_which(folder):
     answer = json.loads(inside(show.app, "toy-1", "toy-2", "--json", folder=folder).stdout)
     assert answer["searches"] == ["toy-1", "toy-2"]
@@ -193,6 +237,10 @@ def test_an_unknown_search_ends_with_2_and_one_sentence(folder):
         (show.app, ["--tag", "b"], "No search has the tag 'b'; the tags are a"),
         (show.app, ["--note", "nothing"], "No search has 'nothing' in its notes"),
         (show.app, ["--kind", "ff"], "Unknown kind 'ff'; did you mean 'fff'?"),
+        (show.app, ["--kind", "zzz"], "Unknown kind 'zzz'; known: fff, mlp."),
+        (show.app, ["zzz"], "Unknown search 'zzz'; the latest are toy-1, toy-2."),
+        (show.app, ["--csv", "/proc/x.csv"], "The place /proc/x.csv cannot be used (No such file or directory)"),
+        (show.app, ["--parquet", "/proc/x"], "The place /proc/x cannot be used (No such file or directory)"),
         (show.app, ["toy-1", "--latex", "{tmp}"], "is a folder"),
         (show.app, ["toy-1", "--csv", "{tmp}"], "is a folder"),
         (show.app, ["toy-1", "--parquet", "{tmp}/no/table.parquet"], "does not exist"),
@@ -258,6 +306,40 @@ def test_an_experiment_that_reads_like_markup_is_listed_as_text(tmp_path):
 def test_searches_are_listed(folder):
     lines = command("results.show", "--list", folder=folder).stdout.splitlines()
     assert sum("Which is best?" in line for line in lines) == 2
+
+
+def listed(folder):
+    """The line of each search by its id, in words."""
+    lines = inside(show.app, "--list", folder=folder).stdout.splitlines()
+    return {line.split()[0]: line.split() for line in lines if line.startswith("toy-")}
+
+
+def test_the_list_shows_a_comparison_s_best_mean_and_not_its_luckiest_seed(tmp_path):
+    with new_store(tmp_path) as store:
+        name = search(store, grid=True, seeds=(0, 1))
+        for hidden, accuracies in ((8, (0.50, 0.54)), (16, (0.30, 0.60)), (32, (0.90,))):
+            for seed, accuracy in enumerate(accuracies):
+                trial(store, name, [accuracy], seed=seed, hidden=hidden)
+        halving = search(store)
+        for hidden, accuracy in ((8, 0.5), (16, 0.6)):
+            trial(store, halving, [accuracy], hidden=hidden)
+        one_seed = search(store, grid=True)
+        trial(store, one_seed, [0.7])
+        none = search(store, grid=True, seeds=(0, 1))
+        trial(store, none, [0.8])
+    lines = listed(tmp_path)
+    assert [lines[each][-1] for each in (name, halving, one_seed, none)] == ["52.00", "60.00", "70.00", "1"]
+
+
+def test_the_list_calls_a_search_running_only_while_its_driver_lives(tmp_path):
+    here = {"hostname": platform.node(), "driver_pid": 2**31 - 1, "driver_started": 0.0}
+    with new_store(tmp_path) as store:
+        alive, gone, silent, ended = (search(store) for _ in range(4))
+        store.update_search(gone, provenance=here)
+        store.update_search(silent, heartbeat=datetime.now(UTC) - timedelta(minutes=9))
+        store.update_search(ended, provenance=here, status="ended")
+    lines = listed(tmp_path)
+    assert [lines[each][3] for each in (alive, gone, silent, ended)] == ["running", "gone", "silent", "ended"]
 
 
 def test_neither_torch_nor_ray_is_needed():
