@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import accumulate
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,8 +12,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
 from results.frames import Frames
+from results.plots.colouring import colouring
 from results.plots.keys import LOG_SPAN
-from results.plots.style import accuracy_axis, families, legend, say, styles_of, thousands
+from results.plots.style import accuracy_axis, legend, say, thousands
 from results.statistics import accuracy_error, t_interval
 from results.table import COMPLETE, variants
 
@@ -26,6 +28,7 @@ COSTS = {
     "wall_seconds": "seconds of a trial",
 }
 """Columns of the trials that are costs, and how an axis says them."""
+SIDE_BY_SIDE = "equal ones side by side"
 
 
 def pareto(costs: Sequence[float], accuracies: Sequence[float]) -> list[int]:
@@ -41,9 +44,10 @@ def pareto(costs: Sequence[float], accuracies: Sequence[float]) -> list[int]:
 def accuracy_against(frames: Frames, search_id: str, column: str, ax: Axes, *, front: bool = False) -> int:
     """Validation accuracy at the last epoch against a cost, one point a variant whose planned seeds all ran to their end.
 
-    A variant with a seed that diverged or is still to come has no mean, and so no point. Points that would cover each other
-    stand side by side. Error bars are 95 % t intervals over seeds where there are two or more; for one seed, one standard
-    error of an accuracy on as many validation images, which is less than what another seed may change.
+    A variant with a seed that diverged or is still to come has no mean, and so no point. Points of equal cost that would
+    cover each other stand side by side, which the axis says. Error bars are 95 % t intervals over seeds where there are two
+    or more; for one seed, one standard error of an accuracy on as many validation images, which is less than what another
+    seed may change.
 
     Args:
         column: of the trials, one of `COSTS`; seconds are means over a variant's seeds.
@@ -53,37 +57,29 @@ def accuracy_against(frames: Frames, search_id: str, column: str, ax: Axes, *, f
     """
     images = frames.search(search_id)["settings"].get("val_images")
     trials = frames.trials_of(search_id)
-    styles = styles_of(set(families(trials))) if len(trials) else {}
-    by_id = trials.assign(family=families(trials)).set_index("id")
     table = variants(frames, search_id, everything=True)
+    coloured = colouring(trials, table)
+    by_id = trials.assign(name=trials["id"].map(coloured.names)).set_index("id")
     complete = table.rows[table.rows["complete"]].drop_duplicates("variant") if len(table.rows) else table.rows
     groups = [by_id.loc[names] for names in complete["trials"]] if len(complete) else []
     groups = [
         group for group in groups if not pd.isna(group[column].mean()) and group["val_acc"].notna().any()
     ]  # a kind may not define a cost, and imported trials have no validation accuracy
     costs = [float(group[column].mean()) for group in groups]
-    places = Counter(costs)
-    placed: Counter[float] = Counter()
-    means: list[float] = []
-    seeds = 1
-    for group, place in zip(groups, costs, strict=True):
-        colour, marker = styles[group["family"].iloc[0]]
-        values = [float(value) for value in group.loc[group["status"].isin(COMPLETE), "val_acc"].dropna()]
-        seeds = max(seeds, len(values))
-        mean = sum(values) / len(values)
-        means.append(mean)
-        single = accuracy_error(mean, images) if images else None
-        points = (placed[place] - (places[place] - 1) / 2) * min(6, 36 / places[place])
-        placed[place] += 1
+    ended = [
+        [float(value) for value in group.loc[group["status"].isin(COMPLETE), "val_acc"].dropna()] for group in groups
+    ]
+    seeds = max([1, *map(len, ended)])
+    means = [sum(values) / len(values) for values in ended]
+    halves = [
+        t_interval(values) if len(values) > 1 else accuracy_error(mean, images) if images else None
+        for values, mean in zip(ended, means, strict=True)
+    ]
+    moved = _moved(costs, means, halves)
+    for group, place, mean, half, points in zip(groups, costs, means, halves, moved, strict=True):
+        colour, marker = coloured.styles[group["name"].iloc[0]]
         drawn = ax.errorbar(
-            place,
-            mean,
-            yerr=t_interval(values) if len(values) > 1 else single,
-            color=colour,
-            marker=marker,
-            markersize=6,
-            capsize=3,
-            linestyle="none",
+            place, mean, yerr=half, color=colour, marker=marker, markersize=6, capsize=3, linestyle="none"
         )
         aside = ax.transData + ScaledTranslation(points / 72, 0, ax.figure.dpi_scale_trans)
         for artist in drawn.get_children():  # after errorbar, which takes the axes' limits from what it is given
@@ -98,7 +94,9 @@ def accuracy_against(frames: Frames, search_id: str, column: str, ax: Axes, *, f
         ax.set_xscale("log")
         ax.xaxis.set_major_locator(LogLocator(subs=(1.0,) if max(costs) / min(costs) > 1e3 else (1.0, 2.0, 5.0)))
         ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xlabel(COSTS.get(column, column.replace("_", " ")))
+    elif len(set(costs)) == 1:  # no other number on the axis means anything
+        ax.set_xticks([costs[0]])
+    ax.set_xlabel(COSTS.get(column, column.replace("_", " ")) + (f" ({SIDE_BY_SIDE})" if any(moved) else ""))
     accuracy_axis(ax)
     ax.xaxis.set_major_formatter(FuncFormatter(thousands))
     told = f"mean and 95 % t interval over {seeds} seeds" if seeds > 1 else "one seed each"
@@ -110,8 +108,41 @@ def accuracy_against(frames: Frames, search_id: str, column: str, ax: Axes, *, f
     if groups:
         ax.set_title(told, fontsize=9, color="0.3")
     else:
-        ended = "no variant that ran to its end has the two numbers"  # such as an imported one
-        say(ax, ended if len(complete) else "no variant has run to its end yet")
-    shown = {group["family"].iloc[0] for group in groups}
-    legend(ax, {name: style for name, style in styles.items() if name in shown})
+        without = "no variant that ran to its end has the two numbers"  # such as an imported one
+        say(ax, without if len(complete) else "no variant has run to its end yet")
+    shown = {group["name"].iloc[0] for group in groups}
+    legend(ax, {name: style for name, style in coloured.styles.items() if name in shown})
     return len(means)
+
+
+def covering(costs: Sequence[float], accuracies: Sequence[float], halves: Sequence[float | None]) -> set[float]:
+    """The costs at which points or their bars would cover each other.
+
+    Args:
+        halves: of the bars' lengths; none where a point has no bar.
+    """
+    marker = 0.02 * (max(accuracies) - min(accuracies)) if accuracies else 0.0
+    found = set()
+    for cost in {cost for cost, count in Counter(costs).items() if count > 1}:
+        own = sorted(
+            (accuracy, max(marker, half or 0.0))
+            for place, accuracy, half in zip(costs, accuracies, halves, strict=True)
+            if place == cost
+        )
+        tops = accumulate((accuracy + half for accuracy, half in own), max)
+        if any(accuracy - half <= top for (accuracy, half), top in zip(own[1:], tops, strict=False)):
+            found.add(cost)
+    return found
+
+
+def _moved(costs: Sequence[float], accuracies: Sequence[float], halves: Sequence[float | None]) -> list[float]:
+    """How far each point is drawn to the right of its cost, in points of print: 0 unless it would cover another."""
+    counts, placed = Counter(costs), Counter[float]()
+    covered = covering(costs, accuracies, halves)
+    widest = 36 if len(counts) > 1 else 150
+    found = []
+    for cost in costs:
+        step = min(widest / 6, widest / counts[cost]) if cost in covered else 0.0
+        found.append((placed[cost] - (counts[cost] - 1) / 2) * step)
+        placed[cost] += 1
+    return found

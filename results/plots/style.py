@@ -63,9 +63,9 @@ def styles_of(names: Collection[str]) -> dict[str, tuple[str, str]]:
 
 
 def legend(ax: Axes, styles: Mapping[str, tuple[str, str]], statuses: Set[str] = frozenset()) -> None:
-    """The families of a picture, and what the ends of its curves mean."""
+    """The names of a picture's colours, and what the ends of its curves mean."""
     handles = [
-        Line2D([], [], color=colour, marker=marker, markersize=5, label=name)
+        Line2D([], [], color=colour, marker=marker, markersize=5, label=name.replace("$", r"\$"))
         for name, (colour, marker) in styles.items()
     ]
     told = (
@@ -86,8 +86,8 @@ def place_legend(ax: Axes, handles: Sequence[Any]) -> None:
     """Where it hides least; beside the axes where it is long."""
     if len(handles) > LONG_LEGEND:
         ax.legend(handles=handles, fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    else:
-        ax.legend(handles=handles, fontsize=8, frameon=False, loc="best")
+    else:  # on a pale ground, for curves may run below it
+        ax.legend(handles=handles, fontsize=8, framealpha=0.75, edgecolor="none", loc="best")
 
 
 def say(ax: Axes, sentence: str) -> None:

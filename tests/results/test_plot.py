@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from results.errors import InputError
 from results.frames import load
 from results.plot import search_picture
 from results.plots.catalog import figure_of
-from results.plots.cost import accuracy_against, pareto
+from results.plots.colouring import GREY, LONGEST
+from results.plots.cost import accuracy_against, covering, pareto
 from results.plots.curves import curves
+from results.plots.style import COLOURS
 
 sys.path.insert(0, str(Path(__file__).parent))
 from recorded import new_store, search, trial
@@ -54,14 +57,86 @@ def test_every_complete_variant_has_its_mean_inside_the_axes_and_survivors_have_
     assert ax.get_title() == "mean and 95 % t interval over 2 seeds; 1 without all seeds left out"
 
 
-def test_points_of_equal_cost_stand_side_by_side(store):
+def places(ax, cost):
+    """Where on the screen the points of this cost stand."""
+    return {float(c.lines[0].get_transform().transform((cost, 0.5))[0]) for c in ax.containers}
+
+
+def test_points_that_would_cover_each_other_stand_side_by_side_and_the_axis_says_so(store):
     name = search(store)
     for layout in ("single", "pair"):
         trial(store, name, [0.5], layout=layout)
     ax = drawn(accuracy_against, store, name, "parameters")
     assert [x for x, _ in points(ax)] == [8000, 8000]
-    places = {float(c.lines[0].get_transform().transform((8000, 0.5))[0]) for c in ax.containers}
-    assert len(places) == 2
+    assert len(places(ax, 8000)) == 2
+    assert ax.get_xlabel() == "parameters (equal ones side by side)"
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["8 k"]  # no number that no variant has
+
+
+def test_points_of_equal_cost_that_are_told_apart_stand_at_their_cost(store):
+    name = search(store)
+    for layout, accuracy in (("single", 0.4), ("pair", 0.6)):  # bars of 0.7 points
+        trial(store, name, [accuracy], layout=layout)
+    ax = drawn(accuracy_against, store, name, "parameters")
+    assert places(ax, 8000) == {float(ax.transData.transform((8000, 0.5))[0])}
+    assert ax.get_xlabel() == "parameters"
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "halves", "found"),
+    [
+        ((0.5, 0.6), (0.04, 0.04), set()),
+        ((0.5, 0.6), (0.07, 0.04), {1.0}),
+        ((0.5, 0.5), (None, None), {1.0}),
+        ((0.5, 0.6), (None, None), set()),
+        ((0.1, 0.5, 0.6), (0.6, 0.01, 0.01), {1.0}),  # one bar covers both others
+    ],
+)
+def test_only_bars_that_meet_cover_each_other(accuracies, halves, found):
+    assert covering([1.0] * len(accuracies), accuracies, halves) == found
+    assert covering([float(n) for n in range(len(accuracies))], accuracies, halves) == set()
+
+
+def colours(ax):
+    """The colour of each curve."""
+    return [to_hex(line.get_color()).upper() for line in ax.lines]
+
+
+def words(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_variants_of_one_kind_have_colours_and_names_of_their_own_the_best_first(store):
+    name = search(store, grid=True, seeds=(0, 1))
+    for lr, accuracy in ((3e-4, 0.5), (3e-3, 0.6)):
+        for seed in (0, 1):
+            trial(store, name, [0.2, accuracy + seed / 100], seed=seed, ffn="fff", lr=lr)
+    ax = drawn(curves, store, name)
+    assert words(ax) == ["lr=0.003", "lr=0.0003"]
+    assert colours(ax) == [COLOURS[1], COLOURS[1], COLOURS[0], COLOURS[0]]
+    beside = drawn(accuracy_against, store, name, "parameters")
+    assert words(beside) == words(ax)
+    trial(store, name, [0.2, 0.4], hidden=16)
+    assert words(drawn(curves, store, name)) == ["fff", "mlp"]
+
+
+def test_of_many_variants_of_one_kind_the_best_are_named_and_the_rest_is_grey(store):
+    name = search(store)
+    for number in range(9):
+        trial(
+            store,
+            name,
+            [0.2, 0.4 + number / 100],
+            lr=(1 + number) / 1000,
+            hidden=1000 + number,
+            a_long_name_of_a_key=number,
+        )
+    ax = drawn(curves, store, name)
+    *named, rest = words(ax)
+    assert rest == "3 other variants"
+    assert [word.split()[0] for word in named] == [".9", ".8", ".7", ".6", ".5", ".4"]
+    assert max(map(len, named)) <= LONGEST
+    assert colours(ax) == [GREY] * 3 + list(reversed(COLOURS[:6]))
 
 
 def test_a_curve_ends_hollow_while_it_may_go_on_and_rungs_are_marked(store):
