@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 import altair as alt
@@ -20,12 +21,13 @@ from results.page.vega import (
     Picture,
     accuracy,
     by_family,
+    coloured,
     family_of,
     tooltip,
     values,
 )
 from results.plots.best_so_far import steps
-from results.plots.cost import COSTS, pareto
+from results.plots.cost import COSTS, SIDE_BY_SIDE, covering, pareto
 from results.plots.keys import LOG_SPAN
 from results.plots.points import measured, what_is_drawn
 from results.plots.style import COLOURS
@@ -56,8 +58,7 @@ def curves(frames: Frames, table: Table, search_id: str) -> Picture | None:
         return None
     rungs = [int(rung) for rung in frames.search(search_id)["settings"].get("rungs") or []]
     step = math.ceil(len(epochs) / MOST_POINTS)
-    names = family_of(trials)
-    kinds = Families.of(names.values())
+    names, kinds = coloured(trials, table)
     status = dict(zip(trials["id"], trials["status"], strict=True))
     labels = labels_of(table)
     points, ends = [], []
@@ -85,7 +86,7 @@ def curves(frames: Frames, table: Table, search_id: str) -> Picture | None:
     x = alt.X(
         "epoch:Q",
         title="epoch",
-        axis=alt.Axis(tickMinStep=1, format="d"),
+        axis=alt.Axis(values=_whole(epochs["epoch"]), format="d"),
         scale=alt.Scale(zero=False, nice=False, padding=8),
     )
     lines = (
@@ -118,6 +119,16 @@ def curves(frames: Frames, table: Table, search_id: str) -> Picture | None:
     return Picture(
         name="curves", title="Learning curves", says=says, chart=alt.layer(*layers), height=360, is_wide=True
     )  # fmt: skip
+
+
+def _whole(numbers: pd.Series) -> list[int]:
+    """Where an axis of whole numbers has its ticks: vega asks for about ten, and would name halves of three."""
+    low, high = int(numbers.min()), int(numbers.max())
+    step = next(
+        step for power in count() for step in (10**power, 2 * 10**power, 5 * 10**power) if high - low < 12 * step
+    )
+    first = -(-low // step) * step
+    return [*([low] if first > low else []), *range(first, high + 1, step)]
 
 
 def _rung_lines(rungs: Sequence[int]) -> alt.Chart:
@@ -157,8 +168,7 @@ def costs(frames: Frames, table: Table, search_id: str) -> list[Picture]:
 
 def _cost(frames: Frames, table: Table, search_id: str, done: pd.DataFrame, column: str, value: str) -> Picture | None:
     images = frames.search(search_id)["settings"].get("val_images")
-    names = family_of(frames.trials_of(search_id))
-    kinds = Families.of(names.values())
+    names, kinds = coloured(frames.trials_of(search_id), table)
     half = "best_test_interval" if value == "best_test_acc" else "interval"
     drawn = []
     for row in done.to_dict("records"):
@@ -182,12 +192,12 @@ def _cost(frames: Frames, table: Table, search_id: str, done: pd.DataFrame, colu
     low, high = min(row["cost"] for row in drawn), max(row["cost"] for row in drawn)
     log = high / low >= LOG_SPAN
     best = [drawn[place] for place in pareto([row["cost"] for row in drawn], [row["acc"] for row in drawn])]
-    _set_aside(drawn, low, high, log=log)
+    aside = _set_aside(drawn, low, high, log=log)
     end = max(row["x"] for row in drawn)
     front = [*({"x": row["x"], "acc": row["acc"]} for row in best), {"x": end, "acc": best[-1]["acc"]}]
     x = alt.X(
         "x:Q",
-        title=COSTS[column],
+        title=COSTS[column] + (f" ({SIDE_BY_SIDE})" if aside else ""),
         scale=alt.Scale(type="log", nice=False, padding=14) if log else alt.Scale(zero=False, padding=14),
         axis=alt.Axis(format="~s", tickCount=6),
     )
@@ -222,14 +232,18 @@ def _cost(frames: Frames, table: Table, search_id: str, done: pd.DataFrame, colu
     return Picture(name=column, title=f"Accuracy against {COSTS[column]}", says=says, chart=alt.layer(*layers))
 
 
-def _set_aside(drawn: list[dict[str, Any]], low: float, high: float, *, log: bool) -> None:
-    """`x` of each point: its cost, but side by side where several cost the same."""
+def _set_aside(drawn: list[dict[str, Any]], low: float, high: float, *, log: bool) -> bool:
+    """`x` of each point: its cost, but side by side where equal ones would cover each other; whether there are such."""
+    halves = [None if row["high"] is None else row["high"] - row["acc"] for row in drawn]
+    covered = covering([row["cost"] for row in drawn], [row["acc"] for row in drawn], halves)
     same = Counter(row["cost"] for row in drawn)
     placed: Counter[float] = Counter()
     for row in drawn:
-        away = (placed[row["cost"]] - (same[row["cost"]] - 1) / 2) * min(0.014, 0.08 / same[row["cost"]])
+        step = min(0.014, 0.08 / same[row["cost"]]) if row["cost"] in covered else 0.0
+        away = (placed[row["cost"]] - (same[row["cost"]] - 1) / 2) * step
         placed[row["cost"]] += 1
         row["x"] = row["cost"] * (high / low) ** away if log else row["cost"] + away * (high - low)
+    return bool(covered)
 
 
 def _bars_in_words(done: pd.DataFrame, images: Any, half: str) -> str:
@@ -251,7 +265,7 @@ def best_so_far(frames: Frames, table: Table, search_id: str) -> Picture | None:
         return None
     total = float(trials[column].fillna(0).sum())
     unit, name = (3600.0, "hours") if total > 3600 else (60.0, "minutes")
-    names = family_of(trials)
+    names, kinds = coloured(trials, table)
     points = [
         {
             "spent": row["spent"] / unit, "acc": 100 * row["val_acc"], "best": 100 * row["best"],
@@ -264,7 +278,7 @@ def best_so_far(frames: Frames, table: Table, search_id: str) -> Picture | None:
     line.append({"spent": max(total / unit, points[-1]["spent"]), "best": points[-1]["best"]})
     whose = "GPU-" if column == "gpu_seconds" else ""
     x = alt.X("spent:Q", title=f"{whose}{name} of all trials together", scale=alt.Scale(zero=True))
-    kinds, shown = Families.of(names.values()), {row["family"] for row in points}
+    shown = {row["family"] for row in points}
     stair = alt.Chart(values(line)).mark_line(interpolate="step-after", color=TEXT, strokeWidth=1.6)
     dots = alt.Chart(values(points)).mark_point(filled=True, size=60, opacity=0.9)
     chart = alt.layer(

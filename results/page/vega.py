@@ -16,12 +16,17 @@ import pandas as pd
 import vl_convert
 
 from results.export import json_value
+from results.plots.colouring import colouring
 from results.plots.style import MARKERS, families, styles_of
+from results.table import Table
 from results.text import missing, plain
 
 TEXT = "currentColor"
 LEGEND_COLUMNS = 5
-"""Names side by side that a chart of half a page has room for."""
+"""Names side by side that a chart of half a page has room for, if they are kinds."""
+LEGEND_WIDTH = 76
+"""Characters that it has room for side by side, each name's mark with `LEGEND_MARK` of them."""
+LEGEND_MARK = 5
 HEIGHT = 300
 CROSS = "M-1,-0.7L-0.7,-1L0,-0.3L0.7,-1L1,-0.7L0.3,0L1,0.7L0.7,1L0,0.3L-0.7,1L-1,0.7L-0.3,0Z"
 RING = "M1,0A1,1,0,1,1,-1,0A1,1,0,1,1,1,0ZM0.6,0A0.6,0.6,0,1,0,-0.6,0A0.6,0.6,0,1,0,0.6,0Z"
@@ -89,9 +94,11 @@ def values(rows: Sequence[Mapping[str, Any]]) -> alt.Data:
 
 @dataclass(frozen=True, slots=True)
 class Families:
-    """The kinds of a search by which points are coloured: the same colour and shape in every picture of a report."""
+    """The names by which points are coloured: the same colour and shape for a kind, or a variant, in every picture."""
 
     names: tuple[str, ...]
+    variants: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Colour and marker of each name where names are those of variants, because all are of one kind."""
 
     def colour(self, shown: Collection[str]) -> alt.Color:
         """The colour of a row's `family`; the legend has those that are shown."""
@@ -105,7 +112,7 @@ class Families:
         return alt.Shape("family:N", scale=self._scale(shapes), legend=self._legend(shown))
 
     def _styles(self) -> list[tuple[str, str]]:
-        styles = styles_of(self.names)
+        styles = self.variants or styles_of(self.names)
         return [styles[name] for name in self.names]
 
     def _scale(self, values: Sequence[str]) -> alt.Scale:
@@ -113,12 +120,24 @@ class Families:
 
     def _legend(self, shown: Collection[str]) -> alt.Legend:
         named = [name for name in self.names if name in shown]
+        if self.variants and named:
+            longest = LEGEND_MARK + max(map(len, named))
+            return alt.Legend(values=named, columns=max(1, LEGEND_WIDTH // longest))
         return alt.Legend(values=named, columns=LEGEND_COLUMNS if len(named) > LEGEND_COLUMNS else alt.Undefined)
 
     @classmethod
     def of(cls, names: Collection[str]) -> Families:
         """In their sorted order, as in `results.plots`."""
         return cls(tuple(sorted({plain(name) for name in names})))
+
+
+def coloured(trials: pd.DataFrame, table: Table) -> tuple[dict[str, str], Families]:
+    """The name by which each trial is coloured, by its id, and what these names look like, as in `results.plots`."""
+    found = colouring(trials, table)
+    if found.by_variant:
+        return dict(found.names), Families(tuple(found.styles), found.styles)
+    names = family_of(trials)
+    return names, Families.of(names.values())
 
 
 def family_of(trials: pd.DataFrame) -> dict[str, str]:

@@ -283,6 +283,66 @@ def test_only_a_report_is_written_over_unless_forced(tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+def test_a_place_that_cannot_be_written_to_is_named_as_the_user_did(tmp_path):
+    with new_store(tmp_path) as store:
+        name = search(store)
+        url = store.url
+    target = tmp_path / f"{'a' * 245}.html"  # with what a temporary name adds too long for a file system
+    found = CliRunner().invoke(report.app, [name, "-o", str(target), "--storage", url])
+    assert isinstance(found.exception, OSError)
+    assert found.exception.filename == str(target)
+    found = CliRunner().invoke(report.app, [name, "-o", "/proc/x.html", "--storage", url])
+    assert isinstance(found.exception, InputError)
+    assert (
+        str(found.exception) == "The place /proc/x.html cannot be used (No such file or directory); name another one."
+    )
+
+
+def drawn_texts(spec, width):
+    """Every text of a picture as it is drawn."""
+    return re.findall(r"<text[^>]*>([^<]*)</text>", vl_convert.vegalite_to_svg({**spec, "width": width}))
+
+
+@pytest.mark.parametrize(("epochs", "ticks"), [(1, [1]), (3, [1, 2, 3]), (25, [1, 5, 10, 15, 20, 25])])
+def test_the_axis_of_epochs_has_whole_numbers_and_each_once(tmp_path, epochs, ticks):
+    with new_store(tmp_path) as store:
+        name = search(store, rungs=(1, 3))
+        trial(store, name, [0.1 + epoch / 100 for epoch in range(epochs)])
+        trial(store, name, [0.2], status="stopped", hidden=16)
+        spec = page(store, name).specs["curves"]
+    texts = drawn_texts(spec, 900)
+    assert [int(text) for text in texts[: texts.index("epoch")]] == ticks
+
+
+def test_variants_of_one_kind_have_names_and_colours_of_their_own(tmp_path):
+    with new_store(tmp_path) as store:
+        specs = page(store, compared(store, (0.5, 0.6))).specs
+        many = search(store)
+        for number in range(9):
+            trial(store, many, [0.2, 0.4 + number / 100], hidden=8 * (1 + number))
+        crowded = page(store, many).specs
+    for spec in (specs["curves"], specs["parameters"]):
+        texts = drawn_texts(spec, 900)
+        assert texts.count("hidden=16") == texts.count("hidden=8") == 1
+    texts = drawn_texts(crowded["curves"], 900)
+    assert {"hidden=72", "hidden=32", "3 other variants"} <= set(texts)
+    assert "hidden=24" not in texts
+
+
+def test_points_of_a_page_are_moved_only_where_they_would_cover_each_other(tmp_path):
+    with new_store(tmp_path) as store:
+        name = search(store)
+        for layout, accuracy in (("single", 0.4), ("pair", 0.6)):
+            trial(store, name, [accuracy], layout=layout)
+        trial(store, name, [0.5], hidden=16)
+        apart = page(store, name).specs["parameters"]
+        trial(store, name, [0.4], lr=0.1)
+        near = page(store, name).specs["parameters"]
+    assert "parameters" in drawn_texts(apart, 400)
+    assert '"x": 8000' in json.dumps(apart)
+    assert "parameters (equal ones side by side)" in drawn_texts(near, 400)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
