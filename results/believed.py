@@ -102,7 +102,7 @@ _OF_TRIAL: Mapping[str, Check] = {
     GIVEN: _is_text,
     LR_TUNING: _is_real,
 }
-"""No place on the machine that it came from; and no `imported`, whose trials nobody can bundle."""
+"""No place on the machine that it came from and no process there; and no `imported`, whose trials nobody can bundle."""
 _OF_SEARCH: Mapping[str, Check] = {
     **_PROCESS,
     "diff": _is_text,
