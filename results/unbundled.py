@@ -37,7 +37,7 @@ from results.bundled import (
     VERSION,
 )
 from results.errors import InputError
-from results.ids import make_run_folder, runs_folder
+from results.ids import FolderClaim, make_run_folder, runs_folder
 from results.images import PREDICTIONS
 from results.rows import DecisionRow, EpochRow
 from results.store import Store
@@ -155,7 +155,7 @@ def _take_in(path: Path, file: zipfile.ZipFile, bundle: _Bundle, store: Store, *
         """Called inside the transaction that has the id, so no other process writes into the folder of it."""
         _remove(made)  # those of a transaction that is tried again
         folder = runs / search_id / name
-        made.extend(each for each in (folder.parent, folder) if not each.exists())
+        made.append(folder.parent)  # which the claim has made
         _extract(file, head, folder)
         if trust_code and sources:
             made.extend([] if code.exists() else [code])
@@ -173,6 +173,7 @@ def _take_in(path: Path, file: zipfile.ZipFile, bundle: _Bundle, store: Store, *
             notes=search.notes,
             tags=["imported", BUNDLE],
             trials=rows,
+            claim=FolderClaim(runs),
         )
     except BaseException:
         _remove(made)
@@ -224,10 +225,6 @@ def _checked_head(path: Path, file: zipfile.ZipFile) -> dict[str, Any]:
 def _extract(file: zipfile.ZipFile, head: dict[str, Any], folder: Path) -> None:
     """The files of the trial's folder, all or none; names were checked before."""
     make_run_folder(folder.parent)
-    if folder.exists():
-        raise InputError(
-            f"The folder {folder} is in the way of the bundle's files; move it away, or name another storage."
-        )
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         for name in head["files"]:

@@ -156,6 +156,15 @@ def test_an_epoch_with_the_visits_of_very_many_leaves_comes_along(tmp_path, fres
     assert fresh.epochs(open_bundle(tmp_path / "one.zip", fresh).trial) == [row]
 
 
+def test_a_second_database_in_the_folder_takes_the_bundle_into_a_folder_of_its_own(packed, fresh, tmp_path):
+    with Store.open(f"sqlite:///{tmp_path}/elsewhere/second.db") as second:
+        folders = {
+            Path(store.trial(open_bundle(packed, store).trial).provenance["folder"]) for store in (fresh, second)
+        }
+    assert len(folders) == 2
+    assert all((folder / "selected.pt").read_bytes() == b"weights" * 1000 for folder in folders)
+
+
 def test_a_bundle_is_taken_in_once(packed, fresh):
     first = open_bundle(packed, fresh)
     again = open_bundle(packed, fresh)
