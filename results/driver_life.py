@@ -55,10 +55,8 @@ def lives_here(provenance: Mapping[str, Any]) -> bool:
     pid = provenance.get("driver_pid")
     try:
         process = psutil.Process(pid)
-        started, ended = (
-            process.create_time(),
-            process.status() == psutil.STATUS_ZOMBIE,
-        )  # nobody has asked how it ended
+        # a zombie has ended, and nobody has asked how
+        started, ended = process.create_time(), process.status() == psutil.STATUS_ZOMBIE
     except (psutil.NoSuchProcess, TypeError):
         return False
     return pid is not None and not ended and abs(started - provenance.get("driver_started", 0)) < 1
