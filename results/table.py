@@ -360,7 +360,7 @@ def _ranked(table: pd.DataFrame, spreads: dict[tuple[str, ...], Spread]) -> pd.D
         spread = spreads[group["protocol"].iloc[0]]
         if spread.freedom:
             # the same runs under two searches are one variant, with no difference to be tested
-            keys = [(row.variant, *row.values) for row in group[["variant", "values"]].itertuples(index=False)]
+            keys = [(name, *values) for name, values in zip(group["variant"], group["values"], strict=True)]
             distinct = dict(zip(keys, group["values"], strict=True))
             found = against_best(list(distinct.values()), spread.deviation, spread.freedom)
             of_key = dict(zip(distinct, found, strict=True))
