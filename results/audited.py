@@ -1,8 +1,9 @@
 """Whether a search's tables are a history that its scheduler, and a driver that loses nothing, could have written.
 
 What is proved, from the tables alone: no epoch is lost or doubled; every decision that was due was taken, none other, and
-each is what the rule says given the order of the reports (`results.decided`); statuses, epochs and decisions agree. What
-cannot be proved: that a number from which nothing was derived (a loss in mid-curve, say) is the one that was measured.
+each is what the rule says given the order of the reports (`results.decided`); statuses, epochs and decisions agree; all
+trials had the search's data. What cannot be proved: that a number from which nothing was derived (a loss in mid-curve,
+say) is the one that was measured.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from results.store import ENDED, STOPPED_AS_ASKED, Store
 
 BY_ITSELF = frozenset({"finished", "plateau", "diverged"})
 """Ends that a trial reports itself; the scheduler is not asked then."""
+CHECKSUM = "data_checksum"
+"""The key in a search's settings, in a trial's provenance, and before a change of it that a resume recorded."""
 _DERIVED = ("train_loss", "val_loss", "val_acc")
 
 
@@ -69,6 +72,7 @@ def audit(store: Store, search_id: str) -> list[Check]:
         ("the search's status agrees with its trials", 1, _search),
         ("every decision that was due was taken, and no other", len(history.decisions), _taken),
         (f"every decision follows from the rule ({_rule_text(search)})", len(history.decisions), _decided),
+        ("every trial was trained on the search's data", len(trials), _data),
     ]
     return [Check(rule=rule, rows=rows, violations=list(check(history))) for rule, rows, check in checks]
 
@@ -208,3 +212,21 @@ def _decided(history: _History) -> Iterator[str]:
         ):
             if recorded != right:
                 yield f"{place}: the {name} is {recorded}, but should be {right}"
+
+
+def _data(history: _History) -> Iterator[str]:
+    """A trial that has not begun says nothing of its data."""
+    known = _checksums(history.search)
+    for trial in history.trials:
+        found = trial.provenance.get(CHECKSUM)
+        if known and found is not None and found not in known:
+            own = " or ".join(each[:12] for each in known)
+            yield f"{trial.id} was trained on data with the checksum {found[:12]}, but its search's have {own}"
+
+
+def _checksums(search: SearchRow) -> list[str]:
+    """Of the data that a search has now, and of those that it had before a change that somebody accepted."""
+    lines = [line for change in search.provenance.get("changes", []) for line in change["changed"]]
+    named = [line.removeprefix(f"{CHECKSUM}: ") for line in lines if line.startswith(f"{CHECKSUM}: ")]
+    all_of_them = [*(line.partition(" -> ")[0] for line in named), search.settings.get(CHECKSUM)]
+    return list(dict.fromkeys(each for each in all_of_them if each is not None))

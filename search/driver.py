@@ -117,6 +117,7 @@ def _fit(
     assert session.header is not None  # only a simulation has none
     work = {
         "data": str(session.header.path),
+        "data_checksum": session.header.checksum,
         "gpus": resources.gpus_per_trial,
         "cpus": resources.cpus_per_trial,
         "workers": resources.workers_per_trial,

@@ -9,6 +9,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from results.errors import InputError
 from trainer.checkpoint import DAMAGED, LAST, DamagedCheckpointError
 from trainer.lease import Lease, SupersededError
 from trainer.lost_gpu import GpuLostError, gpu_is_lost
@@ -101,6 +102,7 @@ class TrialWorker:
         self._trial = self._reports = None
 
     def _begin(self, flat: dict[str, Any], work: dict[str, Any]) -> None:
+        """Raises InputError where the data are not those that the search looked at when it began, or went on."""
         from arch_space.registry import FFN
         from trainer.config import TrialConfig
         from trainer.engine import device_of
@@ -113,6 +115,12 @@ class TrialWorker:
             data, variants = self._shipped.dataset_path(), self._shipped.variant_paths()
         for path in variants:
             FFN.discover(path)
+        dataset = cached_dataset(data)
+        if dataset.checksum != work["data_checksum"]:
+            raise InputError(
+                f"The data set {dataset.path} has changed since its search looked at it (checksum {dataset.checksum[:12]}, "
+                f"recorded {work['data_checksum'][:12]}); put the old file back, or begin a new search with this one."
+            )
         world, folder = self._world or SINGLE, Path(work["folder"])
         self._trial = Trial(
             TrialConfig.from_flat(flat),
@@ -121,7 +129,7 @@ class TrialWorker:
             threads=work["threads"],
             reported=work["reported"],
             accumulation=work["accumulation"],
-            dataset=cached_dataset(data),
+            dataset=dataset,
             world=world,
             hparams=work["hparams"],
             guard=Lease(folder, work["attempt"]).check if world.rank == 0 else lambda: None,
@@ -138,5 +146,7 @@ class TrialWorker:
 def _cause(error: Exception) -> str:
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # torch's allocator on a CPU says this
         return "this machine's memory is full: run fewer trials at once, or smaller batches"
+    if isinstance(error, InputError):
+        return str(error)
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0] if text else 'no message'}"

@@ -44,9 +44,9 @@ def started(folder, digits, group, *, nodes=1, gpus=0.0):
 
     from search.ray_adaptors import WORK, TrialActor
 
-    work = {"trial": "x-1.1", "folder": str(folder), "data": str(digits.path), "gpus": gpus, "cpus": 2.0, "threads": 1,
-            "variants": [], "reported": 0, "attempt": 1, "accumulation": 1, "hparams": {}, "workers": 2,
-            "nodes": nodes}  # fmt: skip
+    work = {"trial": "x-1.1", "folder": str(folder), "data": str(digits.path),
+            "data_checksum": digits.checksum, "gpus": gpus, "cpus": 2.0, "threads": 1, "variants": [],
+            "reported": 0, "attempt": 1, "accumulation": 1, "hparams": {}, "workers": 2, "nodes": nodes}  # fmt: skip
     place = PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)
     return ray.remote(TrialActor).options(num_cpus=0, scheduling_strategy=place).remote({**FLAT, WORK: work})
 

@@ -120,7 +120,7 @@ def test_what_a_session_wrote_is_valid(kept, scheduler):
     folder, names = kept
     with Store.open(f"sqlite:///{folder}/arbor.db") as store:
         checks = audit(store, names[scheduler])
-    assert [check.violations for check in checks] == [[]] * 7
+    assert [check.violations for check in checks] == [[]] * 8
     assert checks[1].rows > 40
     assert (checks[5].rows > 20) == (scheduler != "none")
 
@@ -241,6 +241,27 @@ def test_reports_told_in_another_order_are_found(kept, changed):
     )
 
 
+def test_a_trial_that_was_trained_on_other_data_is_named_unless_the_change_was_accepted(kept, changed):
+    folder, names = kept
+    with Store.open(f"sqlite:///{folder}/arbor.db") as store:
+        recorded = store.search(names["asha"]).settings["data_checksum"]
+    trial = rows(kept, "asha", "trials")[2]["id"]
+
+    def trained_on(checksum):
+        return "UPDATE trials SET provenance = json_set(provenance, '$.data_checksum', ?) WHERE id = ?", checksum, trial
+
+    assert changed("asha", trained_on(recorded)) == []
+    said = f"{trial} was trained on data with the checksum {'f' * 12}, but its search's have {recorded[:12]}"
+    assert changed("asha", trained_on("f" * 64)) == [said]
+    changes = [{"at": "2026-11-30", "changed": ["trials: 6 -> 8", f"data_checksum: {'f' * 64} -> {recorded}"],
+                "accepted": ["The data set 'digits' has changed."], "outside": 0}]  # fmt: skip
+    accepted = "UPDATE searches SET provenance = json_set(provenance, '$.changes', json(?)) WHERE id = ?"
+    assert changed("asha", trained_on("f" * 64), (accepted, json.dumps(changes), names["asha"])) == []
+    assert len(changed("asha", trained_on("e" * 64), (accepted, json.dumps(changes), names["asha"]))) == 1
+    older = "UPDATE searches SET settings = json_remove(settings, '$.data_checksum') WHERE id = ?"
+    assert changed("asha", trained_on("f" * 64), (older, names["asha"])) == []
+
+
 def test_an_ended_search_has_no_unfinished_trials(kept, changed):
     _, names = kept
     trial = rows(kept, "none", "trials")[0]["id"]
@@ -258,7 +279,7 @@ def test_the_command_prints_what_it_checked_and_exits_with_1_where_something_is_
     storage = ["--storage", f"sqlite:///{folder}/arbor.db"]
     done = CliRunner().invoke(app, [names["asha"], *storage])
     assert done.exit_code == 0, done.output
-    assert done.output.count("  ok  ") == 7
+    assert done.output.count("  ok  ") == 8
     assert (
         "every decision follows from the rule (asha, grace 1, reduction 2, horizon 9, a race for each kind)"
         in done.output

@@ -22,7 +22,7 @@ def config_of(number, room):
     flat = {"data": "digits", "patch": 16, "dim": 16, "depth": 1, "heads": 1, "batch_size": 128, "epochs": 2,
             "ffn": "hungry", "ffn.hungry.room": room}
     work = {"trial": f"toy-1.{number}", "folder": f"{sys.argv[2]}/{number}", "reported": 0, "accumulation": 1,
-            "data": str(data.path), "gpus": 0, "workers": 1, "attempt": 1, "hparams": {},
+            "data": str(data.path), "data_checksum": data.checksum, "gpus": 0, "workers": 1, "attempt": 1, "hparams": {},
             "threads": 1, "variants": []}
     return {**resolve(flat, on_gpu=False).to_flat(), WORK: work}
 
