@@ -28,7 +28,7 @@ from arch_space.registry import FFN
 from results.errors import InputError
 from results.store import Store
 from search.prepare import Checked
-from search.resources import Resources
+from search.resources import Resources, trials_a_card
 from trainer.config import Flat, TrialConfig
 from trainer.fingerprint import fingerprint, source_hash, variant_source
 from trainer.measure import PER_EPOCH, SECONDS
@@ -110,7 +110,7 @@ def at_once(resources: Resources, trials: int) -> int:
     if resources.workers_per_trial > 1 and resources.gpus_per_trial:
         return 1
     if resources.gpus_per_trial:
-        return min(slots, max(1, int(1 / resources.gpus_per_trial + 1e-9)))
+        return min(slots, trials_a_card(resources.gpus_per_trial) if resources.gpus_per_trial < 1 else 1)
     return min(slots, resources.cpus)
 
 

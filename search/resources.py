@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,9 +46,9 @@ def plan_resources(
     """Shares of this machine, or of a cluster, for each trial; what is not given follows from the rest.
 
     A trial has all of its share on one node, or an equal part of it on each of `nodes_per_trial`. On a GPU machine a trial
-    gets a whole GPU, or the share that `concurrency` implies. On a CPU machine as many trials run at once as there are
-    cores (at most 8 a node), one thread each: small ones gain more from neighbours than from threads. A trial of several
-    workers has a core for each, if not told otherwise.
+    gets a whole GPU, or the share of one card that `concurrency` implies. On a CPU machine as many trials run at once as
+    there are cores (at most 8 a node), one thread each: small ones gain more from neighbours than from threads. A trial of
+    several workers has a core for each, if not told otherwise.
 
     Raises:
         InputError: more is asked for than there is, or a value below its limit.
@@ -78,7 +79,7 @@ def plan_resources(
         gpus_per_trial = float(workers)
 
     if gpus_per_trial is None:
-        gpus_per_trial = min(1.0, gpus / (concurrency or gpus)) if gpus else 0.0
+        gpus_per_trial = 1 / math.ceil((concurrency or gpus) / gpus) if gpus else 0.0
     cores = cpus_per_trial or (0.0 if gpus_per_trial else float(workers))
     slots = _slots(places, cores, gpus_per_trial, nodes_per_trial)
     if gpus_per_trial == 0 and cpus_per_trial is None:
@@ -158,11 +159,22 @@ def _places(cluster: Cluster | None) -> list[tuple[int, int]]:
     return [(available_cpus(), torch.cuda.device_count())]
 
 
+def trials_a_card(gpus_per_trial: float) -> int:
+    """Trials with such a share, below 1, that Ray places on one card: a share is never spread over two."""
+    return int(1 / gpus_per_trial + 1e-9)
+
+
 def _slots(places: list[tuple[int, int]], cpus_per_trial: float, gpus_per_trial: float, nodes: int) -> int:
     """Trials of this size for which there is room: each with an equal part on each of so many machines."""
     rooms = []
     for cpus, gpus in places:
-        room = int(nodes * gpus / gpus_per_trial + 1e-9) if gpus_per_trial else nodes * cpus
+        room = nodes * cpus
+        if gpus_per_trial:
+            room = (
+                gpus * trials_a_card(gpus_per_trial)
+                if gpus_per_trial < 1
+                else int(nodes * gpus / gpus_per_trial + 1e-9)
+            )
         rooms.append(min(room, int(nodes * cpus / cpus_per_trial + 1e-9)) if cpus_per_trial else room)
     slots = sum(rooms) // nodes
     while slots and sum(min(room, slots) for room in rooms) < nodes * slots:  # a machine has one part of a trial

@@ -9,6 +9,7 @@ import pytest
 
 from results.errors import InputError
 from search.cluster import Cluster, Node, look_at, require_same_versions
+from search.measured import at_once
 from search.places import to_be_shared, trials_base
 from search.resources import plan_resources
 from search.shipping import CODE, Shipped, stage_code
@@ -97,6 +98,27 @@ def test_slots_are_counted_node_by_node():
 def test_gpus_of_other_nodes_count_where_the_driver_has_none():
     plan = plan_resources(**NOTHING, cluster=cluster(node("a", 4), node("b", 16, 2), node("c", 16, 1)))
     assert (plan.gpus, plan.gpus_per_trial, plan.concurrency) == (3, 1.0, 3)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "wishes", "share", "concurrency", "on_a_card"),
+    [
+        (2, {"concurrency": 3}, 0.5, 3, 2),
+        (2, {"concurrency": 1}, 1.0, 1, 1),
+        (3, {"concurrency": 7}, 1 / 3, 7, 3),
+        (1, {"concurrency": 6}, 1 / 6, 6, 6),
+        (2, {"gpus_per_trial": 0.6}, 0.6, 2, 1),
+        (2, {"gpus_per_trial": 0.3}, 0.3, 6, 3),
+        (2, {"gpus_per_trial": 0.2}, 0.2, 10, 5),
+    ],
+)
+def test_a_share_lies_on_one_card(gpus, wishes, share, concurrency, on_a_card):
+    machine = cluster(node("a", 64, gpus))
+    plan = plan_resources(**{**NOTHING, **wishes}, cluster=machine)
+    assert (plan.gpus_per_trial, plan.concurrency, at_once(plan, 99)) == (share, concurrency, on_a_card)
+    room = gpus * on_a_card
+    with pytest.raises(InputError, match=f"has room for .{room} trials at"):
+        plan_resources(**{**NOTHING, "gpus_per_trial": share, "concurrency": room + 1}, cluster=machine)
 
 
 def test_trials_lie_beside_the_database_or_in_a_folder_that_exists(tmp_path):
