@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -63,11 +63,12 @@ def main(
     if output is not None:
         _require_picture(output)
     kinds = {trial.id: str(trial.config.get("ffn", "")) for trial in trials}
-    shares = importances(search, frozen_trials(trials, {}), kinds, tuning=tuning)
+    frozen = frozen_trials(trials, {})
+    shares = importances(search, frozen, kinds, tuning=tuning)
     console = Console()
     for scope, part in shares.groupby("scope", sort=False):
         _print(part, str(scope), console)
-    note = _note(shares, len(trials), tuning)
+    note = _note(shares, len(_complete(frozen)), len(trials), tuning)
     console.print(Text(note), soft_wrap=True)
     if output is not None:
         _draw(shares, f"{search}: {row.question}", note, output)
@@ -84,9 +85,7 @@ def importances(search: str, trials: Sequence[FrozenTrial], kinds: dict[str, str
     Raises:
         InputError: too few that ran to their end, none of whose keys differ, or all with one accuracy.
     """
-    complete = [
-        trial for trial in trials if trial.state is TrialState.COMPLETE and "imported" not in trial.user_attrs
-    ]  # an imported accuracy was chosen on the test images
+    complete = _complete(trials)
     by_kind: dict[str, list[FrozenTrial]] = {}
     for trial in complete:
         by_kind.setdefault(kinds[trial.user_attrs["trial"]], []).append(trial)
@@ -94,22 +93,46 @@ def importances(search: str, trials: Sequence[FrozenTrial], kinds: dict[str, str
     parts = [_shares(scope, members) for scope, members in {**scopes, **by_kind}.items()]
     found = [part for part in parts if len(part)]
     if not found:
-        also = f" ({passed_over(tuning)})" if tuning else ""
-        raise InputError(
-            f"Importances need {LEAST} trials of one kind or of all that ran to their end, two accuracies and two keys that "
-            f"differ, but {search} has {len(complete)} that ran to their end{also}; run a search with more trials or keys."
-        )
+        raise InputError(_lack(search, complete, by_kind, f" ({passed_over(tuning)})" if tuning else ""))
     return pd.concat(found, ignore_index=True)
 
 
+def _complete(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Those that ran to their end; not imported ones, whose accuracy was chosen on the test images."""
+    return [trial for trial in trials if trial.state is TrialState.COMPLETE and "imported" not in trial.user_attrs]
+
+
+def _lack(search: str, complete: Sequence[FrozenTrial], by_kind: Mapping[str, Sequence[object]], also: str) -> str:
+    """What is missing for any shares, and how to come by it."""
+    more = "run a search with more trials, or with --scheduler none, which stops none"
+    if len(complete) < LEAST:
+        return f"Importances need {LEAST} trials that ran to their end, but {search} has {len(complete)}{also}; {more}."
+    these = f"the {len(complete)} trials of {search} that ran to their end"
+    if len({trial.value for trial in complete}) < 2:
+        return f"Importances need two accuracies that differ, but {these} have one{also}; train for more epochs."
+    keys = _varied(complete)
+    few = len(by_kind) > 1 and min(len(members) for members in by_kind.values()) < LEAST
+    own = f", or so many trials that each kind has {LEAST} that run to their end (--scheduler none stops none)"
+    differs = f"only {keys[0]!r} does" if keys else "none does"
+    return (
+        f"Importances need two keys that differ, but of those that {these} share {differs}{also}; sample more "
+        f"keys{own if few else ''}."
+    )
+
+
+def _varied(trials: Sequence[FrozenTrial]) -> list[str]:
+    """The keys that all of these trials have and that differ among them."""
+    shared = set.intersection(*(set(trial.params) for trial in trials)) if trials else set()
+    keys = [key for key in (trials[0].params if trials else {}) if key in shared]
+    return [key for key in keys if len({repr(trial.params[key]) for trial in trials}) > 1]
+
+
 def _shares(scope: str, trials: Sequence[FrozenTrial]) -> pd.DataFrame:
-    """The shares of the keys that all of these trials have and that differ among them; no row where that says nothing.
+    """The shares of the keys in which these trials differ; no row where that says nothing.
 
     A lone key would have the whole, whatever it does.
     """
-    shared = set.intersection(*(set(trial.params) for trial in trials)) if trials else set()
-    keys = [key for key in (trials[0].params if trials else {}) if key in shared]
-    keys = [key for key in keys if len({repr(trial.params[key]) for trial in trials}) > 1]
+    keys = _varied(trials)
     if len(trials) < LEAST or len(keys) < 2 or len({trial.value for trial in trials}) < 2:
         return pd.DataFrame()
     study = optuna.create_study(direction="maximize")
@@ -127,17 +150,20 @@ def _shares(scope: str, trials: Sequence[FrozenTrial]) -> pd.DataFrame:
     )
 
 
-def _note(shares: pd.DataFrame, started: int, tuning: int) -> str:
+def _note(shares: pd.DataFrame, complete: int, started: int, tuning: int) -> str:
     """How many trials stand behind the shares, how many are no trials of the search, and which scopes have too few."""
     few = [
         f"{scope} ({int(part['trials'].iloc[0])} trials, {len(part)} keys)"
         for scope, part in shares.groupby("scope", sort=False)
         if part["trials"].iloc[0] < max(ENOUGH, ENOUGH_A_KEY * len(part))
     ]
-    counted = shares.groupby("scope", sort=False)["trials"].first()
+    ended = (
+        f"All {started} trials ran to their end"
+        if complete == started
+        else f"{complete} of {started} trials ran to their end; the others do not count"
+    )
     said = (
-        f"Of {started} trials those that ran to their end count (at most {int(counted.max())}); others are left out"
-        f"{f'; {passed_over(tuning)}' if tuning else ''}. "
+        f"{ended}{f'; {passed_over(tuning)}' if tuning else ''}. "
         "Shares add up to 1 even where seeds alone make the difference: see the table's intervals first."
     )
     if few:

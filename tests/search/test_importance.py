@@ -1,5 +1,6 @@
 """Importances of the keys of a recorded search: which trials count, what is found, drawn and refused."""
 
+import re
 import sys
 
 import pandas as pd
@@ -66,12 +67,30 @@ def test_keys_are_judged_among_the_trials_that_have_them_and_the_deciding_one_st
     assert shares.set_index(["scope", "key"]).loc[("all kinds", "ffn"), "fanova"] > 0.8
 
 
-@pytest.mark.parametrize("accuracies", [[], [0.5, 0.6, 0.7], [0.5] * 8])
-def test_too_few_or_equal_trials_are_refused(store, accuracies):
+@pytest.mark.parametrize(
+    ("trials", "sentence"),
+    [
+        (
+            [],
+            "need 4 trials that ran to their end, but toy-1 has 0; run a search with more trials, or with --scheduler none",
+        ),
+        ([{"accuracy": place / 9} for place in range(3)], "need 4 trials that ran to their end, but toy-1 has 3; run"),
+        ([{}] * 8, "need two accuracies that differ, but the 8 trials of toy-1 that ran to their end have one; train"),
+        (
+            [{"accuracy": place / 9, "ffn.mlp.hidden": 8} for place in range(8)],
+            "but of those that the 8 trials of toy-1 that ran to their end share only 'lr' does; sample more keys.",
+        ),
+        (
+            [{"accuracy": place / 9, "ffn": ("mlp", "fff")[place % 2], "lr": 1e-3} for place in range(6)],
+            "ran to their end share only 'ffn' does; sample more keys, or so many trials that each kind has 4",
+        ),
+    ],
+)
+def test_what_is_missing_for_importances_is_named_with_the_mend(store, trials, sentence):
     search = store.create_search("toy", "Which?", {"grid": None}, {})
-    for place, accuracy in enumerate(accuracies):
-        add(store, search, accuracy, lr=1e-3 * (1 + place))
-    with pytest.raises(ValueError, match=f"but {search} has {len(accuracies)} that ran to their end"):
+    for place, trial in enumerate(trials):
+        add(store, search, **{"accuracy": 0.5, "lr": 1e-3 * (1 + place), **trial})
+    with pytest.raises(ValueError, match=re.escape(sentence)):
         shares_of(store, search)
 
 
@@ -98,7 +117,7 @@ def test_the_command_prints_shares_draws_them_and_says_that_they_are_uncertain(
 ):
     code, said, _ = command(store, monkeypatch, capfd, recorded, "-o", str(tmp_path / "bars.png"))
     assert code == 0
-    assert "Of 31 trials those that ran to their end count (at most 30)" in said
+    assert "30 of 31 trials ran to their end; the others do not count. Shares" in said
     assert "mlp (24 trials, 2 keys)." in said
     assert "all kinds (" not in said
     assert (tmp_path / "bars.png").read_bytes()[:4] == b"\x89PNG"
@@ -109,7 +128,7 @@ def test_trials_that_tuned_a_rate_are_passed_over_and_counted(store, recorded, m
     for lr in (1e-3, 1e-1):
         add(store, recorded, 0.1, provenance={"lr_tuning": lr}, lr=lr, **{"ffn.mlp.hidden": 8})
     _, after, _ = command(store, monkeypatch, capfd, recorded)
-    assert "left out; 2 trials that tuned a learning rate are passed over. Shares" in after
+    assert "do not count; 2 trials that tuned a learning rate are passed over. Shares" in after
     assert after.replace("; 2 trials that tuned a learning rate are passed over", "") == before
 
 
@@ -120,7 +139,7 @@ def test_a_search_that_has_but_tuned_is_refused_with_their_number(store, monkeyp
         add(store, search, place / 10, provenance={"lr_tuning": lr}, lr=lr, **{"ffn.mlp.hidden": 8 + place % 2})
     code, _, error = command(store, monkeypatch, capfd, search)
     assert code == 2
-    assert "has 0 that ran to their end (8 trials that tuned a learning rate are passed over); run" in error
+    assert f"but {search} has 0 (8 trials that tuned a learning rate are passed over); run" in error
 
 
 def test_the_command_refuses_an_unknown_search_and_a_file_that_is_no_picture(store, recorded, monkeypatch, capfd):
