@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import optuna
 
-from arch_space.flat import FieldError, to_flat
+from arch_space.flat import FieldError, convert, to_flat
 from arch_space.registry import FFN
 from arch_space.space import Choice, Float, Int, Scope, prefixed
 from results.errors import InputError
@@ -103,12 +103,13 @@ class StudyScope:
         return self._asked(name, lambda: self._trial.suggest_float(name, low, high, log=log))
 
     def categorical(self, name: str, choices: Sequence[Choice]) -> Choice:
+        choices = [getattr(choice, "item", lambda own=choice: own)() for choice in choices]  # of numpy's scalars
         if name not in self._fixed:
             return self._asked(name, lambda: self._of(name, choices))
         value = self._fixed[name]
         self.given.add(name)
         for choice in choices:
-            if str(choice) == str(value):
+            if _is(choice, value, name):
                 return choice
         raise InputError(f"The space offers {', '.join(map(str, choices))} for {name!r}, but it is fixed to {value}.")
 
@@ -134,6 +135,17 @@ class StudyScope:
             return int(str(value)) if whole else float(str(value))
         except ValueError as error:
             raise InputError(f"{name!r} must be {'an integer' if whole else 'a number'}, but got {value!r}.") from error
+
+
+def _is(choice: object, value: object, name: str) -> bool:
+    """Whether a fixed value, which may be text, stands for this choice: 1e-3 for 0.001, 0 for 0.0, none for None."""
+    if choice is None:
+        return convert(str | None, str(value), name) is None
+    kinds = {bool: bool, int: float, float: float}
+    try:
+        return bool(convert(kinds.get(type(choice), str), value, name) == choice)
+    except FieldError:  # it is of another type
+        return str(choice) == str(value)
 
 
 def even_points(low: Float, high: Float, count: Int, log: bool) -> list[Float]:
