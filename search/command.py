@@ -40,6 +40,7 @@ from search.prepare import (
 )
 from search.preview import preview
 from search.resources import Resources, plan_resources
+from search.sampler import ATTEMPTS, Sampler
 from search.session import Session
 from search.timing import Timing
 from search.timing_run import print_preview, refuse_options, run_timing
@@ -382,4 +383,10 @@ def _train(
         raise typer.Exit(EXIT_INTERRUPTED) from None
     say_how_it_stands(session, status, asked.storage, console)
     if status == "ended" and session.planned < experiment.trials and not experiment.is_comparison:
-        console.print(f"The space has only {session.planned} different variants; all were tried.", highlight=False)
+        sampler, unknown = session.supply.sampler, " and were not known" if experiment.known else ""
+        console.print(
+            f"The space has only {session.planned} different variants that can be trained{unknown}; all were tried."
+            if isinstance(sampler, Sampler) and sampler.all_tried
+            else f"No new variant was found in {ATTEMPTS} draws, so the search ended after {session.planned}.",
+            highlight=False,
+        )

@@ -16,12 +16,14 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Protocol
 
 import optuna
 from optuna.trial import TrialState
 
 from results.errors import InputError
+from search import finite
 from search.catalog import said
 from search.experiment import Experiment, compose
 from search.known import Known
@@ -35,7 +37,8 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)  # what it warns of at every 
 DRAWN = "drawn"
 """In a trial's provenance: what the space drew for it, by name."""
 ATTEMPTS = 30
-"""Asks after which a space that only repeats itself counts as used up; the last two thirds are drawn at random."""
+"""Asks after which a space that only repeats itself is walked, where it is small, or else counts as used up; the last two
+thirds are drawn at random."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,11 +104,13 @@ class Sampler:
         self.study = optuna.create_study(directions=directions, sampler=self._own)
         self._running: dict[int, optuna.Trial] = {}
         self._variants: set[int] = set()
+        self.all_tried = False
+        """Whether nothing is left because every point of the space was met; else, draws have only found none."""
         for known in experiment.known:
             self._know(known)
 
     def ask(self, number: int) -> Flat | None:
-        """The flat dictionary of trial `number`; none where the space has no variant left that was not tried."""
+        """The flat dictionary of trial `number`; none where the space has no variant left, or none that draws can find."""
         self._forget()
         for attempt in range(ATTEMPTS):
             self.study.sampler = self._for(number, attempt)
@@ -118,7 +123,28 @@ class Sampler:
                     self._running[number] = trial
                     return flat
             self._tell(trial, TrialState.FAIL)  # known already, or refused; samplers pass over failures
+        return self._walked(number)
+
+    def _walked(self, number: int) -> Flat | None:
+        """The first variant of a small space that was not met: it follows from those that were, so after a resume, too."""
+        for variant, point in self._points or ():
+            if variant not in self._variants:
+                self._variants.add(variant)
+                self.study.enqueue_trial(point)
+                trial = self.study.ask()
+                flat = self._compose(trial)
+                if self._accepts(flat):
+                    self._running[number] = trial
+                    return flat
+                self._tell(trial, TrialState.FAIL)
+        self.all_tried = self._points is not None
         return None
+
+    @cached_property
+    def _points(self) -> list[tuple[int, dict[str, Any]]] | None:
+        """Every variant of a small space, by its digest, and what it draws."""
+        found = finite.points(self._compose)
+        return None if found is None else [(_digest(flat), drawn) for drawn, flat in found]
 
     def drawn(self, number: int) -> dict[str, Any]:
         """What the space drew for trial `number`, which was asked for and has not ended, by the names that it drew under."""
