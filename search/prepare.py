@@ -26,7 +26,7 @@ from search.matching import Matching, solve
 from search.places import trials_base
 from search.resources import Resources
 from search.sampler import Sampler, described_space
-from search.tuning import tuning_plan
+from search.tuning import require_rates_of_their_own, tuning_plan
 from trainer.config import Flat, own_keys
 from trainer.dataset import Header, load_dataset, read_header
 from trainer.fingerprint import fingerprint
@@ -164,6 +164,7 @@ def check_trials(
                     f"The kind {config.to_flat()['ffn']!r} does not define {name}, so that cannot be an objective of "
                     f"{experiment.name!r}; take another, or leave the kind out."
                 )
+    require_rates_of_their_own(experiment, configs)
     if experiment.is_comparison and len(set(identities)) < len(identities):
         raise InputError(f"The variants of {experiment.name!r} must differ from one another, but two are equal.")
 

@@ -27,21 +27,26 @@ FACTORS = (0.5, 1.0, 2.0, 4.0)
 
 
 def tuning_plan(experiment: Experiment) -> list[Flat]:
-    """The trials that tune the rates, rate by rate, so that what has run at any moment compares; none without `tune_lr`.
+    """The trials that tune the rates, rate by rate, so that what has run at any moment compares; none without `tune_lr`."""
+    flats = _flats(experiment)
+    return [{**flat, "lr": _rate(flat) * factor} for factor in experiment.tune_lr for flat in flats]
 
-    Raises:
-        InputError: two variants that differ in their learning rate alone: tuned, they would be one.
+
+def require_rates_of_their_own(experiment: Experiment, planned: Sequence[TrialConfig]) -> None:
+    """Raises InputError for two variants that differ in their learning rate alone: tuned, they would be one.
+
+    Args:
+        planned: the trials of `tuning_plan`, complete, so that 0 and 0.0 are equal, and what is given at its default; others
+            may follow.
     """
     if not experiment.tune_lr:
-        return []
-    flats = _flats(experiment)
-    others = [tuple(sorted((key, str(value)) for key, value in flat.items() if key != "lr")) for flat in flats]
-    if len(set(others)) < len(others):
+        return
+    variants = [replace(config, lr=1.0) for config in planned[: len(experiment.grid or ())]]
+    if any(variant in variants[:place] for place, variant in enumerate(variants)):
         raise InputError(
             f"Two variants of {experiment.name!r} differ in their learning rate alone, so --tune-lr would make them one; "
             "leave --tune-lr out, or list the variant once."
         )
-    return [{**flat, "lr": _rate(flat) * factor} for factor in experiment.tune_lr for flat in flats]
 
 
 def in_numbers(experiment: Experiment) -> str:
@@ -95,8 +100,6 @@ class ComparisonPlan:
         self._variants = [resolve(flat) for flat in _flats(experiment)]
         self._factors = experiment.tune_lr
         self._known: dict[tuple[tuple[str, Any], ...], TrialRow | None] = {_identity(row.config): row for row in rows}
-        self._open = 0
-        """Variants whose rate is not known yet."""
         self._ready: list[TrialConfig] = []
         self._find_ready()
 
@@ -107,8 +110,8 @@ class ComparisonPlan:
 
     @property
     def has_new(self) -> bool:
-        """Whether a trial may start now, or will when those that tune a rate have ended."""
-        return bool(self._ready or self._open)
+        """Whether a trial may start now. More will when those that tune a rate have ended, which may be paused for ever."""
+        return bool(self._ready)
 
     def pop(self) -> TrialConfig | None:
         """The next trial; none while all that may start have been given out."""
@@ -136,7 +139,6 @@ class ComparisonPlan:
     def _find_ready(self) -> None:
         tuning = [replace(variant, lr=variant.lr * factor) for factor in self._factors for variant in self._variants]
         tuned = [self._tuned(variant) for variant in self._variants]
-        self._open = tuned.count(None)
         counted = [replace(config, seed=seed) for seed in self._seeds for config in tuned if config is not None]
         self._ready = [config for config in (*tuning, *counted) if _identity(config.to_flat()) not in self._known]
 

@@ -14,11 +14,12 @@ from results.foresight import spread_before
 from results.frames import load
 from results.store import Store
 from results.table import variants
+from search.control import ask
 from search.experiment import TUNING_SEED, Experiment
 from search.match import Match
 from search.prepare import check_trials, settings_of
 from search.resources import plan_resources
-from search.tuning import parse_factors, tuning_plan
+from search.tuning import parse_factors
 from trainer.dataset import read_header
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -96,6 +97,24 @@ def test_a_variant_whose_rate_is_known_starts_while_another_still_tunes(store, h
         if each.flat["ffn.mlp.hidden"] == 8:
             session.report(each.trial_id, report_of(each.flat, 2), {})
     assert session.next_trial().flat["ffn.mlp.hidden"] == 8
+
+
+def test_a_comparison_whose_tuning_trials_are_all_paused_ends_as_paused_and_goes_on(store, header, tmp_path):
+    search_id = stored_search(store, TUNED, header)
+    session = session_of(store, search_id, TUNED, header, tmp_path, concurrency=8)
+    live = [session.next_trial() for _ in range(8)]
+    for each in live:
+        ask(store, each.trial_id, "pause")
+        session.report(each.trial_id, report_of(each.flat, 1), {})
+    assert session.next_trial() is None
+    assert session.done
+    assert not session.complete
+    assert session.close() == "paused"
+    for each in live:
+        ask(store, each.trial_id, "resume")
+    session = run(lambda: session_of(store, search_id, TUNED, header, tmp_path))
+    assert session.close() == "ended"
+    assert len(store.trials(search_id)) == 2 * (4 + 2)
 
 
 def test_a_rate_that_diverged_or_failed_is_never_the_best(store, header, tmp_path):
@@ -215,8 +234,11 @@ def test_factors_that_are_no_list_of_rates_are_refused(text):
 def test_what_cannot_be_tuned_is_refused_before_anything_runs(header):
     assert parse_factors("2,0.5") == (0.5, 2.0)
     twice = replace(TUNED, grid=[{"ffn": "mlp", "lr": 1e-3}, {"ffn": "mlp", "lr": 2e-3}])
-    with pytest.raises(InputError, match="differ in their learning rate alone"):
-        tuning_plan(twice)
+    spelled = [{"lr": 1e-3, "dropout": 0}, {"lr": 3.3e-3, "dropout": 0.0}]
+    default = [{"ffn": "mlp"}, {"ffn": "mlp", "lr": 2e-3, "clip_norm": 1}]
+    for equal in (twice, replace(TUNED, grid=spelled), replace(TUNED, grid=default)):
+        with pytest.raises(InputError, match="differ in their learning rate alone"):
+            check_trials(equal, 4, header, ONE_CORE)
     with pytest.raises(InputError, match="the seed by which learning rates are tuned"):
         replace(TUNED, seeds=(0, TUNING_SEED))
     with pytest.raises(InputError, match="belongs to a"):
