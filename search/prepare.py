@@ -142,9 +142,15 @@ def check_trials(
     """Resolve every trial of a comparison, or so many that a search might sample; InputError where one cannot be."""
     for given in (experiment.base, experiment.ranges):  # where a mistyped key would otherwise change nothing
         check_keys(given)
-    on_gpu = resources.gpus_per_trial > 0
+    on_gpu, data = resources.gpus_per_trial > 0, data_name(experiment)
     configs = []
     for flat in planned_flats(experiment, startup_trials, suggestions):
+        if flat.get("data", data) != data:  # the search has read one data set, and would train on that
+            raise InputError(
+                f"All trials of {experiment.name!r} train on one data set, {data!r}, but a "
+                f"{'variant' if experiment.is_comparison else 'point of its space'} has data={flat['data']}; write an "
+                'experiment for each data set, with "data" in its "base".'
+            )
         try:
             configs.append(resolve(flat, on_gpu=on_gpu, header=header))
         except InputError as error:
