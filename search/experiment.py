@@ -231,7 +231,15 @@ def compose(base: Mapping[str, FlatValue], chosen: Mapping[str, FlatValue], seed
 
     Keys of `base` that belong to another feed-forward kind than the chosen one are left out, so that
     `--set ffn.fff.trees=2` fixes the trees of the trees and leaves the dense variants alone.
+
+    Raises:
+        InputError: a seed was chosen, which would be overwritten in silence.
     """
+    if "seed" in chosen:
+        raise InputError(
+            'A space must not return the key "seed": a search trains each variant with one seed, the first of its "seeds"; '
+            "leave it out."
+        )
     flat = {**base, **chosen, "seed": seed}
     active = f"ffn.{flat.get('ffn', 'mlp')}."
     return {

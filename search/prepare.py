@@ -91,7 +91,8 @@ class Overrides:
         if experiment.is_comparison:
             for option, value in (("--trials", self.trials), ("--grace", self.grace), ("--reduction", self.reduction),
                                   ("--sampler", self.sampler), ("--scheduler", self.scheduler),
-                                  ("--objective", self.objectives)):  # fmt: skip
+                                  ("--objective", self.objectives), ("--seed", self.search_seed),
+                                  ("--pooled-rungs", self.pooled_rungs)):  # fmt: skip
                 if value is not None:
                     raise InputError(
                         f"{experiment.name!r} is a comparison: every variant trains with every seed to the end, so "
@@ -109,6 +110,10 @@ class Overrides:
             )
         fixed: Flat = dict(self.fixed or {})
         if self.epochs is not None:
+            if "epochs" in fixed:
+                raise InputError(
+                    f'"epochs" must be given once, but got --epochs {self.epochs} and --set epochs={fixed["epochs"]}.'
+                )
             fixed["epochs"] = self.epochs
         check_keys(fixed)
         given = {
@@ -122,6 +127,9 @@ class Overrides:
         complete = experiment.with_fixed(fixed, **given)  # at once: a grace fits the epochs that are given with it
         if self.reduction is not None and complete.scheduler in ("median", "none"):
             raise InputError(f'"--reduction" is for asha and hyperband, but the scheduler is {complete.scheduler!r}.')
+        for option, value in (("--grace", self.grace), ("--pooled-rungs", self.pooled_rungs)):
+            if value is not None and not experiment.is_comparison and complete.scheduler == "none":
+                raise InputError(f"The scheduler 'none' stops no trial, so {option} does not apply; leave it out.")
         return complete
 
 

@@ -64,6 +64,25 @@ def test_a_database_made_anew_where_one_was_deleted_takes_no_folder_of_it(digits
             path.unlink()
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"space": None, "grid": [{"data": "digits"}, {"data": "nonsense"}]},
+        {"space": lambda scope: {"data": scope.categorical("data", ("digits", "nonsense"))}},
+        {"space": lambda scope: {**dense(scope), "data": "nonsense"}},
+    ],
+)
+def test_all_trials_of_an_experiment_have_its_data_set(digits, changes):
+    with pytest.raises(InputError, match=r"'sparse' train on one data set, 'digits', but .* data=nonsense; write an"):
+        check_new("x.py", replace(SEARCH, **changes), plan_resources(**RESOURCES))
+
+
+def test_a_seed_that_a_space_returns_is_refused(digits):
+    with pytest.raises(InputError, match='A space must not return the key "seed"'):
+        check_new("x.py", replace(SEARCH, space=lambda scope: {"seed": scope.int("seed", 0, 9)}),
+                  plan_resources(**RESOURCES))  # fmt: skip
+
+
 def test_what_no_point_of_a_space_can_be_is_said_as_it_is(digits):
     broken = replace(SEARCH, base={**TINY, "batch_size": 10_000})
     with pytest.raises(InputError, match=r'^"batch_size" must be at most'):
