@@ -32,6 +32,12 @@ TUNING_SEED = 2**31 - 1
 """The training seed of the trials that tune a learning rate; it never counts."""
 COSTS = ("parameters", "neurons_used", "macs", "macs_conditional", "latency_seconds")
 """What can be a second objective: columns of a trial that are known before it trains."""
+EXAMPLES = {"sampler": '"tpe" or "random"', "scheduler": '"asha", or "none"'}
+GIVEN = (
+    "base", "grid", "fixed", "ranges", "seeds", "tune_lr", "baseline", "trials", "grace", "reduction", "search_seed",
+    "concurrency", "threads",
+)  # fmt: skip
+"""Fields that are kept as JSON, so that they take no numpy scalar."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +95,8 @@ class Experiment:
     question: str = ""
 
     def __post_init__(self) -> None:
+        for name in GIVEN:
+            object.__setattr__(self, name, _plain(getattr(self, name)))
         if (self.space is None) == (self.grid is None):
             raise InputError(
                 'An experiment has either a "space" (a search) or a "grid" (a comparison), but got '
@@ -102,6 +110,10 @@ class Experiment:
         seeds: object = self.seeds  # whatever a file gives, which nothing type-checks
         if isinstance(seeds, str) or not isinstance(seeds, Sequence):
             raise InputError(f'"seeds" must be a sequence such as (0, 1, 2), but got {seeds!r}.')
+        names: dict[str, object] = {"sampler": self.sampler, "scheduler": self.scheduler}
+        for key, named in names.items():
+            if not isinstance(named, str):
+                raise InputError(f'"{key}" must be a name such as {EXAMPLES[key]}, but got {named!r}.')
         if isinstance(self.grid, Mapping):
             raise InputError(
                 'A "grid" must be a list with a dictionary for each variant, such as [{"lr": 1e-3}, {"lr": 3e-3}], but got '
@@ -153,6 +165,8 @@ class Experiment:
             if not isinstance(variant, Mapping):
                 raise InputError(f'Every variant of a "grid" must be a dictionary of keys, but got {variant!r}.')
         for flat in (self.base, self.fixed, self.baseline or {}, *(self.grid or ())):
+            for strange in (each for each in flat if not isinstance(each, str)):
+                raise InputError(f'A key must be text such as "lr", but got {strange!r} in {dict(flat)}.')
             if "seed" in flat:  # it would be overwritten in silence
                 raise InputError(
                     'Training seeds must be given by the "seeds" of an experiment, or by --seeds for a comparison, but '
@@ -247,6 +261,15 @@ def compose(base: Mapping[str, FlatValue], chosen: Mapping[str, FlatValue], seed
         for key, value in flat.items()
         if key in chosen or not key.startswith("ffn.") or key.startswith(active)
     }
+
+
+def _plain(value: Any) -> Any:
+    """The same with Python's numbers in place of numpy's."""
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_plain(each) for each in value)
+    return value.item() if getattr(value, "shape", None) == () else value
 
 
 def _positive_epochs(value: object) -> int:
