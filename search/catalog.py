@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import os
 import pkgutil
 import re
 import sys
@@ -16,6 +17,10 @@ from types import ModuleType
 from results.errors import InputError
 from search.experiment import Experiment
 from search.timing import Timing
+from trainer.single import SINGLE
+
+LONGEST = 100
+"""Bytes of an experiment's name: with numbers, host and keys beside it, names of files stay below 255."""
 
 
 def names() -> list[str]:
@@ -52,6 +57,7 @@ def find(name_or_path: str) -> Experiment | Timing:
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(found)}."
             raise InputError(f"Unknown experiment {name_or_path!r}; {hint}")
         path = _folder() / f"{name_or_path}.py"
+    _require_name(path)
     module = _import(path)
     function = getattr(module, path.stem, None)
     if not inspect.isfunction(function):
@@ -65,6 +71,19 @@ def find(name_or_path: str) -> Experiment | Timing:
     if not question:
         raise InputError(f"{path.stem}() in {path} needs a docstring: the question that the experiment answers.")
     return replace(experiment, name=path.stem, question=question)
+
+
+def _require_name(path: Path) -> None:
+    """Raises InputError where the searches of an experiment could not be named after its file."""
+    if path.stem == SINGLE:
+        raise InputError(
+            f"An experiment cannot be called {SINGLE!r}, as the trials of trainer.run are; rename {path} and its function."
+        )
+    if len(os.fsencode(path.stem)) > LONGEST:
+        raise InputError(
+            f"The name of an experiment must have at most {LONGEST} bytes, since folders and processes are named after it, "
+            f"but {path.stem!r} has {len(os.fsencode(path.stem))}; rename the file and its function."
+        )
 
 
 def _folder() -> Path:
