@@ -98,11 +98,12 @@ class Registry:
         return tuple(sorted(self._configs))
 
     def config(self, kind: str) -> type[FeedForwardConfig]:
-        """The config class of a kind. Raises ValueError for an unknown one, with the nearest and the list."""
+        """The config class of a kind. Raises ValueError for an unknown one, with the nearest, the list and the mend."""
         kinds = self.kinds()
         if kind not in self._configs:
             message = unknown(f"{self._what} kind", kind, kinds)
-            raise ValueError(message if "known: " in message else f"{message} Known: {', '.join(kinds)}.")
+            listed = message if "known: " in message else f"{message} Known: {', '.join(kinds)}."
+            raise ValueError(f"{listed} One of your own needs --variants PATH.")
         return self._configs[kind]
 
     def kind_of(self, config: FeedForwardConfig | type[FeedForwardConfig]) -> str:

@@ -139,6 +139,9 @@ def check_keys(fixed: Mapping[str, object]) -> None:
 
     known = set(own_keys()).union(*(ModelConfig.keys({"ffn": kind}) for kind in FFN.kinds()))
     try:
+        for key in fixed:
+            if key.startswith("ffn.") and key.count(".") == 2:
+                FFN.config(key.split(".")[1])  # has the better sentence, where the kind is not known
         refuse_unknown(fixed, known)
     except ValueError as error:
         raise InputError(str(error)) from error

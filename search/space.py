@@ -27,10 +27,14 @@ def suggest_ffn(scope: Scope, kinds: Sequence[str]) -> Flat:
     A key that the kind does not ask for and leaves at its default is not given: the experiment's `base` may have it.
 
     Raises:
-        InputError: a fixed key, or an experiment's range, gives the kind what it refuses.
+        InputError: an unknown kind; a fixed key, or an experiment's range, gives the kind what it refuses.
     """
     kind = scope.categorical("ffn", tuple(kinds))
-    prefix, asking, config_class = f"ffn.{kind}.", Asking(scope), FFN.config(kind)
+    prefix, asking = f"ffn.{kind}.", Asking(scope)
+    try:
+        config_class = FFN.config(kind)
+    except ValueError as error:
+        raise InputError(str(error)) from error
     try:
         config = config_class.suggest(prefixed(asking, prefix))
     except FieldError as error:

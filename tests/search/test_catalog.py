@@ -1,5 +1,8 @@
 """Experiments by name and by path, and what is refused."""
 
+import json
+
+import numpy as np
 import pytest
 
 from results.errors import InputError
@@ -62,6 +65,19 @@ def test_a_file_that_is_no_experiment_is_refused_with_a_sentence(tmp_path, conte
         catalog.load(str(path))
 
 
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [("single", "cannot be called 'single', as the trials of trainer.run are"), ("x" * 101, "at most 100 bytes")],
+)
+def test_a_name_that_no_search_can_have_is_refused(tmp_path, name, sentence):
+    path = tmp_path / f"{name}.py"
+    path.write_text(
+        f"from search.experiment import Experiment\ndef {name}():\n    '?'\n    return Experiment(grid=[{{}}])"
+    )
+    with pytest.raises(InputError, match=sentence):
+        catalog.load(str(path))
+
+
 def test_an_unknown_name_is_refused_with_the_nearest():
     with pytest.raises(InputError, match="Unknown experiment 'quickstrat'; did you mean 'quickstart'"):
         catalog.load("quickstrat")
@@ -96,6 +112,53 @@ def test_a_shorter_horizon_and_the_grace_that_fits_it_are_given_together():
     assert Overrides(epochs=90, grace=40).apply(experiment).rungs == (40,)
     with pytest.raises(InputError, match=r'"grace" must be at most "epochs", but got \(grace=3, epochs=1\)'):
         Overrides(epochs=1).apply(experiment)
+
+
+def test_numpy_scalars_are_kept_as_pythons_own():
+    number = np.float64(1e-3)
+    comparison = Experiment(
+        base={"lr": number}, fixed={"dropout": number}, baseline={"lr": number}, grid=[{"dim": np.int64(8)}],
+        seeds=tuple(np.arange(2)), tune_lr=tuple(np.array([0.5, 2.0])), search_seed=np.int64(3),
+    )  # fmt: skip
+    search = Experiment(space=lambda scope: {}, ranges={"lr": (number, number)}, trials=np.int64(4))
+    fields = (comparison.base, comparison.fixed, comparison.baseline, comparison.grid, comparison.seeds,
+              comparison.tune_lr, comparison.search_seed, search.ranges, search.trials)  # fmt: skip
+    assert json.loads(json.dumps(fields)) == [
+        {"lr": 1e-3}, {"dropout": 1e-3}, {"lr": 1e-3}, [{"dim": 8}], [0, 1], [0.5, 2.0], 3, {"lr": [1e-3, 1e-3]}, 4,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"sampler": None}, '"sampler" must be a name such as "tpe" or "random", but got None.'),
+        ({"scheduler": None}, '"scheduler" must be a name such as "asha", or "none", but got None.'),
+        ({"grid": [{1: 2}]}, r'A key must be text such as "lr", but got 1 in \{1: 2\}\.'),
+    ],
+)
+def test_fields_of_another_type_are_refused(changes, sentence):
+    with pytest.raises(InputError, match=sentence):
+        Experiment(**{"grid": [{}], **changes})
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "sentence"),
+    [
+        ("baseline", {"search_seed": 3}, "--seed does not apply"),
+        ("baseline", {"pooled_rungs": True}, "--pooled-rungs does not apply"),
+        (
+            "quickstart",
+            {"scheduler": "none", "grace": 1},
+            "The scheduler 'none' stops no trial, so --grace does not apply",
+        ),
+        ("quickstart", {"scheduler": "none", "pooled_rungs": True}, "so --pooled-rungs does not apply"),
+        ("quickstart", {"epochs": 4, "fixed": {"epochs": "5"}}, "given once, but got --epochs 4 and --set epochs=5"),
+        ("quickstart", {"fixed": {"ffn.mine.hidden": "5"}}, "Unknown feed-forward kind 'mine'.* needs --variants PATH"),
+    ],
+)
+def test_options_that_would_change_nothing_are_refused(name, given, sentence):
+    with pytest.raises(InputError, match=sentence):
+        Overrides(**given).apply(catalog.load(name))
 
 
 def test_there_is_an_experiment_for_each_idea_and_the_one_table_of_all():
