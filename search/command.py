@@ -25,6 +25,7 @@ from search.dashboard_link import DashboardLink, dashboard_token
 from search.driver import run_session, tidy_up
 from search.experiment import Experiment
 from search.heartbeat import Heartbeat, refuse_second_driver
+from search.listing import show_experiment
 from search.live import LiveView
 from search.outcome import command, say_how_it_stands, show_results
 from search.places import to_be_shared, trials_base
@@ -146,6 +147,15 @@ def search(asked: Asked, console: Console) -> None:
     show_results(prepared, asked.storage, console)
 
 
+def show(name: str, asked: Asked, console: Console) -> None:
+    """An experiment as it would run with what was asked for; nothing is started. Raises InputError as `search` does."""
+    discover_variants(asked.variants)
+    found = catalog.find(name)
+    if isinstance(found, Timing):
+        refuse_options(found, _options(asked))
+    show_experiment(found if isinstance(found, Timing) else asked.overrides.apply(found), console)
+
+
 def _time(found: Timing, asked: Asked, console: Console) -> None:
     refuse_options(found, _options(asked))
     if asked.preview:
@@ -212,7 +222,7 @@ def _checked(asked: Asked, found: Experiment, console: Console) -> Checked:
     elif asked.train_again:
         raise InputError("--train-again is of the variants that --warm-start SEARCH knows, so it needs that.")
     if source.endswith(".py"):
-        source = str(Path(source).resolve())
+        source = str(Path(source).absolute())  # a link has the name of its function, its target may not
     return check_new(source, experiment, resources)
 
 
@@ -264,6 +274,7 @@ def _resume(store: Store, asked: Asked, console: Console) -> tuple[Prepared, Res
         ("--grace", given.grace),
         ("--reduction", given.reduction),
         ("--seed", given.search_seed),
+        ("--seeds", given.seeds if row.settings["grid"] is None else None),
         ("--sampler", given.sampler),
         ("--scheduler", given.scheduler),
         ("--objective", given.objectives),

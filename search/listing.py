@@ -11,6 +11,7 @@ from rich.text import Text
 from results.matches import QUANTITIES, variant_words
 from search import catalog
 from search.announcement import stopping
+from search.experiment import Experiment
 from search.prepare import check_keys
 from search.sampler import described_space
 from search.timing import Timing
@@ -26,9 +27,8 @@ def list_experiments(console: Console) -> None:
     console.print(table)
 
 
-def show_experiment(name: str, console: Console) -> None:
-    """An experiment's question, what it samples or compares, and its budget."""
-    experiment = catalog.find(name)
+def show_experiment(experiment: Experiment | Timing, console: Console) -> None:
+    """Its question, what it samples or compares, and its budget."""
     if isinstance(experiment, Timing):
         print_preview(experiment, console)
         return

@@ -146,14 +146,11 @@ def main(
     show: Annotated[str | None, typer.Option(metavar="NAME", help="An experiment's question, space, budget.")] = None,
 ) -> None:
     from search import command  # imports torch: not for --help
-    from search.listing import list_experiments, show_experiment
+    from search.listing import list_experiments
 
     console = Console()
     if list_all:
         list_experiments(console)
-        return
-    if show is not None:
-        show_experiment(show, console)
         return
     from search.confirm import SEEDS, TOP, Wish
     from search.prepare import Overrides
@@ -209,7 +206,10 @@ def main(
         address=address,
         checkpoints=checkpoints,
     )
-    command.search(asked, console)
+    if show is not None:
+        command.show(show, asked, console)
+    else:
+        command.search(asked, console)
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

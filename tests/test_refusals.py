@@ -44,6 +44,8 @@ MISTAKES = {
     "near_field": "trial=3, space=dict",
     "far_field": "zzz=3, space=dict",
     "of_optuna": 'space=lambda trial: {"lr": trial.suggest_float("lr", 1e-4, 1e-2)}',
+    "no_kind": 'base={"epochs": 1}, space=lambda scope: suggest_ffn(scope, ("squared_relu",))',
+    "two_data": 'grid=[{"data": "digits"}, {"data": "nonsense"}]',
     "of_nothing": 'space=lambda trial: {"lr": trial.draw("lr", 1e-4, 1e-2)}',
 }
 """What a newcomer writes into an experiment."""
@@ -108,7 +110,8 @@ def recorded(tmp_path_factory, digits):
     (folder / "empty.py").write_text("x = 1")
     for name, arguments in {**MATCHES, **MISTAKES}.items():
         (folder / f"{name}.py").write_text(
-            "from search.experiment import Experiment\nfrom search.match import Match\n\n\n"
+            "from search.experiment import Experiment\nfrom search.match import Match\n"
+            "from search.space import suggest_ffn\n\n"
             f'def {name}():\n    """?"""\n    return Experiment({arguments})\n'
         )
     for name in ("cats", "dogs"):
@@ -149,6 +152,10 @@ CASES = [
     ("search.run", "--scheduler sprint", "Unknown scheduler 'sprint'; known: asha, hyperband, median, none"),
     ("search.run", "--scheduler median --reduction 2", '"--reduction" is for asha and hyperband'),
     ("search.run", "baseline --scheduler asha", "so --scheduler does not apply"),
+    ("search.run", "baseline --seed 3", "so --seed does not apply"),
+    ("search.run", "--scheduler none --grace 2", "The scheduler 'none' stops no trial, so --grace does not apply"),
+    ("search.run", "--epochs 4 --set epochs=5", "but got --epochs 4 and --set epochs=5"),
+    ("search.run", "--show baseline --trials 3", "so --trials does not apply"),
     ("search.run", "--grace 0", '"grace" must be at least 1'),
     ("search.run", "--grace 50", '"grace" must be at most "epochs", but got (grace=50, epochs=12)'),
     ("search.run", "search_all --epochs 2", "(grace=3, epochs=2); give --grace 2, or more epochs."),
@@ -175,6 +182,9 @@ CASES = [
     ("search.run", "--set lr", "KEY=VALUE"),
     ("search.run", "--set lr=fast", "lr"),
     ("search.run", "--set ffn=mpl", "ffn"),
+    ("search.run", "--set ffn.squared_relu.hidden=8", "One of your own needs --variants PATH."),
+    ("search.run", "no_kind.py", "Unknown feed-forward kind 'squared_relu'; known: "),
+    ("search.run", "two_data.py", "train on one data set, 'digits', but a variant has data=nonsense"),
     ("search.run", "--set patch=5", 'The image size must divide by "patch"'),
     ("search.run", "--set batch_size=100000", '"batch_size" must be at most the number of training images'),
     ("search.run", "--set data=missing", "python -m trainer.dataset prepare missing"),
@@ -207,7 +217,8 @@ CASES = [
     ("search.run", "--resume kept-1 --seed 4", "so --seed cannot change"),
     ("search.run", "--resume kept-1 --set lr=1", "so --set cannot change"),
     ("search.run", "--resume kept-1 --trials 0", '"trials" must be at least 1, but got 0'),
-    ("search.run", "--resume kept-1 --seeds 2", "a search, which gives each variant one seed"),
+    ("search.run", "--resume kept-1 --seeds 2", "so --seeds cannot change; start a new search"),
+    ("search.run", "--resume kept-1 --seeds 3,", "so --seeds cannot change; start a new search"),
     ("search.run", "--resume kept-1 --preview", "--preview is of a new search, so it does not go with --resume kept-1"),
     ("search.run", "--resume kept-1 --concurrency -1", '"--concurrency" must be at least 1, but got -1'),
     ("search.run", "--confirm kept-1", "kept-1 has no trial that ran to its end"),
