@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 
 from sqlalchemy.exc import DBAPIError
 
-from results.driver_life import driver_process as driver_process  # which others find here
 from results.driver_life import lives_here
 from results.errors import InputError
 from results.rows import SearchRow

@@ -12,6 +12,7 @@ from typing import Any
 from arch_space.cost import price
 from arch_space.model import ModelConfig
 from arch_space.registry import FFN
+from results.driver_life import driver_process
 from results.errors import InputError
 from results.ids import FolderClaim, make_run_folder, runs_folder
 from results.opening import masked
@@ -19,7 +20,7 @@ from results.store import Store
 from search import catalog, confirm
 from search.changes import notes_on_edits, refused_changes, require_accepted, variant_hashes, with_changes
 from search.experiment import Experiment, comparison_plan
-from search.heartbeat import driver_process, refuse_second_driver
+from search.heartbeat import refuse_second_driver
 from search.known import Known
 from search.latencies import LATENCY
 from search.matching import Matching, solve

@@ -10,10 +10,10 @@ import pytest
 from optuna.trial import TrialState
 
 from results.audited import audit
+from results.driver_life import driver_process
 from results.errors import InputError
 from results.store import Store
 from search.control import ask
-from search.heartbeat import driver_process
 from search.prepare import settings_of
 from search.resources import plan_resources
 
