@@ -23,6 +23,27 @@ def test_a_search_of_a_linked_file_goes_on_by_the_links_name(place):
         assert [row.status for row in store.trials("tiny-1")] == ["finished"] * 2
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("helper", "sentence"),
+    [
+        ("int", "The space has only 2 different variants that can be trained; all were tried."),
+        ("float", "No new variant was found in 30 draws, so the search ended after 2."),
+    ],
+)
+def test_a_search_that_finds_no_more_variants_says_why(place, helper, sentence):
+    """A helper draw, of which the variant does not depend, makes the space one that can be walked, or not."""
+    tiny = (place.folder / "tiny.py").read_text()
+    ends = tiny.index("    return {**suggest_ffn")
+    place.write(
+        "tiny.py",
+        f"""{tiny[:ends]}    scope.{helper}("helper", 1, 3)
+    return {{"layout": scope.categorical("layout", ("single", "pair"))}}
+""",
+    )
+    assert sentence in place.run("search.run", "tiny.py", "--trials", "5", "--epochs", "1", "--concurrency", "1")
+
+
 KIND = """\
 from dataclasses import dataclass
 
