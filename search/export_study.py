@@ -22,6 +22,7 @@ from results.cli import DEFAULT_STORAGE, run
 from results.errors import InputError
 from results.rows import EpochRow, TrialRow
 from results.store import Store
+from results.tuned import passed_over, that_count
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -67,14 +68,17 @@ def main(
 ) -> None:
     with Store.open(storage, create=False, to_read=True) as store:
         row = store.search(search)
-        trials = store.trials(search)
+        every = store.trials(search)
+        trials = that_count(every)
         epochs = {trial.id: store.epochs(trial.id) for trial in trials}
     frozen = frozen_trials(trials, epochs)
     about = {"question": row.question, "status": row.status, "tags": row.tags, "notes": row.notes}
     write_study(file, search, frozen, {**about, "common": _shared(trials)}, metric=_metric(trials))
+    tuning = len(every) - len(trials)
+    left_out = f"; {passed_over(tuning)}" if tuning else ""
     console = Console()
     for line in (
-        f"Wrote {len(frozen)} trials to {file} as the study {search}.",
+        f"Wrote {len(frozen)} trials to {file} as the study {search}{left_out}.",
         f"Open it with: optuna-dashboard sqlite:///{file}",
     ):
         console.print(Text(line), soft_wrap=True)
@@ -112,7 +116,8 @@ def write_study(
             f"The file {file} has a study {name!r} already; name another file, or delete that study."
         ) from None
     except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
-        raise InputError(f"The study cannot be written to {file} ({error}); name another file.") from error
+        said = str(getattr(error, "orig", None) or error).partition("\n")[0]  # not SQL, nor a link to its library
+        raise InputError(f"The study cannot be written to {file} ({said}); name another file.") from error
     finally:
         if is_new:
             target.unlink(missing_ok=True)

@@ -22,6 +22,7 @@ from results.errors import InputError
 from results.plots.importance import importance_bars
 from results.plots.style import page
 from results.store import Store
+from results.targets import writing
 from results.tuned import passed_over, that_count
 from search.export_study import frozen_trials
 
@@ -71,7 +72,8 @@ def main(
     note = _note(shares, len(_complete(frozen)), len(trials), tuning)
     console.print(Text(note), soft_wrap=True)
     if output is not None:
-        _draw(shares, f"{search}: {row.question}", note, output)
+        with writing(output):
+            _draw(shares, f"{search}: {row.question}", note, output)
         console.print(Text(f"Picture: {output}"), soft_wrap=True)
 
 

@@ -67,6 +67,18 @@ def test_ranges_are_those_that_were_tried_and_wide_ones_are_logarithmic(store, t
     assert distributions["lr"] == FloatDistribution(1e-3, 1e-1, log=True)
 
 
+def test_trials_that_tuned_a_rate_are_no_results_of_the_study_and_that_is_said(store, tmp_path):
+    name = search(store, grid=True)
+    tuned = trial(store, name, [0.9], hidden=8)
+    store.update_trial(tuned, provenance={"lr_tuning": 1e-3})
+    for hidden in (8, 16):
+        trial(store, name, [0.5], hidden=hidden)
+    result = export(store, name, tmp_path / "study.db")
+    assert "; 1 trial that tuned a learning rate is passed over." in result.output
+    study = optuna.load_study(study_name=name, storage=f"sqlite:///{tmp_path}/study.db")
+    assert [each.value for each in study.trials] == [0.5, 0.5]
+
+
 def test_a_file_holds_several_studies_but_none_twice(store, tmp_path):
     first, second = search(store), search(store)
     for name in (first, second):
