@@ -19,9 +19,8 @@ YEARS = range(1970, 2200)
 """Of times that every calendar can count with."""
 LONGEST_CELL = 64_000_000
 """Characters: the visits of all leaves of an epoch stand in one cell."""
-_UNKEPT = re.compile(
-    r"[\x00\ud800-\udfff]"
-)  # NUL, which PostgreSQL refuses, and halves of characters, which UTF-8 has not
+_UNKEPT = re.compile(r"[\x00\ud800-\udfff]")
+"""NUL, which PostgreSQL refuses, and halves of characters, which UTF-8 has not."""
 
 
 class DamagedError(Exception):

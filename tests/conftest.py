@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from arch_space.ffn.mlp import MLPConfig
+from arch_space.registry import FFN
 from trainer.dataset import Dataset, load_dataset
 
 # on a machine with other work a test may take any time: how fast things are, benchmarks/ says
@@ -33,6 +35,20 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def digits(data_folder: Path) -> Dataset:
     """The embedded data set, packed once a session."""
     return load_dataset("digits")
+
+
+@pytest.fixture
+def miscounted() -> Iterator[str]:
+    """The name of a feed-forward kind whose formula says 3 parameters, whatever its module has."""
+
+    @FFN.register("miscounted")
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class MiscountedConfig(MLPConfig):
+        def parameters(self, dim: int) -> int:
+            return 3
+
+    yield "miscounted"
+    del FFN._configs["miscounted"]
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """Costs: to the unit as published, and as torch counts them."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -130,15 +130,6 @@ def test_the_price_by_formulae_is_the_cost(kind: str, layout: str) -> None:
         assert asdict(priced) == {name: value for name, value in asdict(counted).items() if name != "shapes"}
 
 
-def test_a_kind_whose_formula_is_wrong_is_refused_with_both_numbers() -> None:
-    @FFN.register("miscounted")
-    @dataclass(frozen=True, kw_only=True, slots=True)
-    class MiscountedConfig(MLPConfig):
-        def parameters(self, dim: int) -> int:
-            return 3
-
-    try:
-        with pytest.raises(ValueError, match="kind 'miscounted' must be what its module has, but got 3 a module"):
-            price(ModelConfig(dim=8, depth=2, heads=1, ffn=MiscountedConfig(hidden=4)))
-    finally:
-        del FFN._configs["miscounted"]
+def test_a_kind_whose_formula_is_wrong_is_refused_with_both_numbers(miscounted: str) -> None:
+    with pytest.raises(ValueError, match="kind 'miscounted' must be what its module has, but got 3 a module"):
+        price(ModelConfig(dim=8, depth=2, heads=1, ffn=FFN.config(miscounted)(hidden=4)))

@@ -1,11 +1,7 @@
 """A trial's dictionary made complete, or refused before anything of it is in a store."""
 
-from dataclasses import dataclass
-
 import pytest
 
-from arch_space.ffn.mlp import MLPConfig
-from arch_space.registry import FFN
 from results.errors import InputError
 from trainer.resolve import resolve
 
@@ -36,15 +32,6 @@ def test_what_cannot_be_trained_is_refused_in_a_sentence(changes, sentence):
         resolve({**TINY, **changes}, on_gpu=False)
 
 
-def test_a_kind_whose_formula_of_parameters_is_wrong_is_refused():
-    @FFN.register("miscounted")
-    @dataclass(frozen=True, kw_only=True, slots=True)
-    class MiscountedConfig(MLPConfig):
-        def parameters(self, dim: int) -> int:
-            return 3
-
-    try:
-        with pytest.raises(InputError, match="kind 'miscounted' must be what its module has, but got 3 a module"):
-            resolve({**TINY, "ffn": "miscounted"}, on_gpu=False)
-    finally:
-        del FFN._configs["miscounted"]
+def test_a_kind_whose_formula_of_parameters_is_wrong_is_refused(miscounted):
+    with pytest.raises(InputError, match="kind 'miscounted' must be what its module has, but got 3 a module"):
+        resolve({**TINY, "ffn": miscounted}, on_gpu=False)
