@@ -20,7 +20,7 @@ from results.store import ENDED, STOPPED_AS_ASKED, Store
 
 BY_ITSELF = frozenset({"finished", "plateau", "diverged"})
 """Ends that a trial reports itself; the scheduler is not asked then."""
-CHECKSUM = "data_checksum"
+RECORDED = "data_checksum"
 """The key in a search's settings, in a trial's provenance, and before a change of it that a resume recorded."""
 _DERIVED = ("train_loss", "val_loss", "val_acc")
 
@@ -218,7 +218,7 @@ def _data(history: _History) -> Iterator[str]:
     """A trial that has not begun says nothing of its data."""
     known = _checksums(history.search)
     for trial in history.trials:
-        found = trial.provenance.get(CHECKSUM)
+        found = trial.provenance.get(RECORDED)
         if known and found is not None and found not in known:
             own = " or ".join(each[:12] for each in known)
             yield f"{trial.id} was trained on data with the checksum {found[:12]}, but its search's have {own}"
@@ -227,6 +227,6 @@ def _data(history: _History) -> Iterator[str]:
 def _checksums(search: SearchRow) -> list[str]:
     """Of the data that a search has now, and of those that it had before a change that somebody accepted."""
     lines = [line for change in search.provenance.get("changes", []) for line in change["changed"]]
-    named = [line.removeprefix(f"{CHECKSUM}: ") for line in lines if line.startswith(f"{CHECKSUM}: ")]
-    all_of_them = [*(line.partition(" -> ")[0] for line in named), search.settings.get(CHECKSUM)]
+    named = [line.removeprefix(f"{RECORDED}: ") for line in lines if line.startswith(f"{RECORDED}: ")]
+    all_of_them = [*(line.partition(" -> ")[0] for line in named), search.settings.get(RECORDED)]
     return list(dict.fromkeys(each for each in all_of_them if each is not None))

@@ -62,7 +62,11 @@ def lives_here(provenance: Mapping[str, Any]) -> bool:
     return pid is not None and not ended and abs(started - provenance.get("driver_started", 0)) < 1
 
 
+def is_of_this_host(provenance: Mapping[str, Any]) -> bool:
+    """Whether a provenance names a process of this host, alive or not."""
+    return provenance.get("hostname") == platform.node() and provenance.get("driver_pid") is not None
+
+
 def is_gone(provenance: Mapping[str, Any]) -> bool:
     """Whether a driver of this host has ended: no heartbeat need grow old to say so. False where nothing is known."""
-    here = provenance.get("hostname") == platform.node() and provenance.get("driver_pid") is not None
-    return here and not lives_here(provenance)
+    return is_of_this_host(provenance) and not lives_here(provenance)

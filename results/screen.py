@@ -30,13 +30,8 @@ QUESTION_WIDTH = 36
 """Columns that a question needs to stand beside its search."""
 
 
-def print_search(frames: Frames, search_id: str, console: Console, *, everything: bool = False) -> None:
-    """The question, the table, what all rows share, and what the numbers can show."""
-    print_table(frames, variants(frames, search_id, everything=everything), console)
-
-
 def print_table(frames: Frames, table: Table, console: Console) -> None:
-    """The same of one search or of several."""
+    """The questions, the table of one search or of several, what all rows share, and what the numbers can show."""
     console.print()
     for name in table.searches:
         _print_head(frames, name, console, screening=table.is_screening)

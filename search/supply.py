@@ -48,6 +48,8 @@ class Supply:
         self._store, self._search_id, self._experiment = store, search_id, experiment
         self._header, self._on_gpu, self._trials_folder = header, on_gpu, trials_folder
         self._exhausted = False
+        self._resolved: tuple[Flat, TrialConfig] | None = None
+        """What was resolved last: a point that the sampler was told to accept is the one that is then inserted."""
         self.refusals: list[str] = []
         """Why points of the space, which the sampler asked for since this was last emptied, cannot be trained."""
         self.sampler = sampler
@@ -101,7 +103,9 @@ class Supply:
     def _resolve(self, flat: Flat) -> TrialConfig:
         if self._header is None:
             return TrialConfig.from_flat(flat)
-        return resolve(flat, on_gpu=self._on_gpu, header=self._header)
+        if self._resolved is None or self._resolved[0] is not flat:
+            self._resolved = flat, resolve(flat, on_gpu=self._on_gpu, header=self._header)
+        return self._resolved[1]
 
     def _accepts(self, flat: Flat) -> bool:
         try:

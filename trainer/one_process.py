@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from results.driver_life import driver_process, lives_here
+from results.driver_life import driver_process, is_of_this_host, lives_here
 from results.errors import InputError
 from results.ids import make_run_folder
 from results.rows import TrialRow
@@ -36,7 +36,7 @@ def this_process() -> dict[str, object]:
 
 def refuse_second_process(row: TrialRow) -> None:
     """Raises InputError while another process of this host trains the trial; of other hosts' processes nothing is known."""
-    pid, is_here = row.provenance.get("driver_pid"), row.provenance.get("hostname") == platform.node()
+    pid, is_here = row.provenance.get("driver_pid"), is_of_this_host(row.provenance)
     if row.status not in ENDED and is_here and pid != os.getpid() and lives_here(row.provenance):
         raise InputError(
             f"{row.id} is being trained by process {pid} on this host; stop that one first, or wait until it has ended."

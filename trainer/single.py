@@ -20,7 +20,7 @@ from results.store import ENDED, Store
 from trainer import checkpoint
 from trainer.config import TrialConfig, parse_pairs
 from trainer.engine import device_of
-from trainer.fingerprint import source_hash, trial_fingerprint
+from trainer.fingerprint import code_fingerprint, trial_fingerprint
 from trainer.interrupt import ctrl_c_between_steps
 from trainer.one_process import one_at_a_time, refuse_second_process, this_process
 from trainer.report import Report
@@ -97,7 +97,7 @@ def _row_for(
         number,
         flat,
         **asdict(costs),
-        provenance={"folder": str(folder), **this_process()},
+        provenance={"folder": str(folder)},
     )
     console.print(f"Trial {trial_id}: {costs.parameters:,} parameters, in {folder}", highlight=False, soft_wrap=True)
     return store.trial(trial_id)
@@ -105,7 +105,7 @@ def _row_for(
 
 def _refuse_changes(row: TrialRow, checksum: str) -> None:
     """Raises InputError where data or code are not those of the trial's first epochs: its row says one of each."""
-    present = {"data_checksum": checksum, "source_hash": source_hash()}
+    present = {"data_checksum": checksum, "source_hash": code_fingerprint()["source_hash"]}
     for key, what in (("data_checksum", "The data"), ("source_hash", "The code in arch_space/ or trainer/")):
         began = row.provenance.get(key)
         if began is not None and began != present[key]:

@@ -18,7 +18,7 @@ from results.comparison import compare
 from results.errors import InputError
 from results.frames import load
 from results.ingest import ingest
-from results.screen import print_search
+from results.screen import print_table
 from results.store import Store
 from results.table import variants
 
@@ -256,7 +256,7 @@ def test_blocks_that_repeat_a_seed_are_said_and_one_without_times_is_shown(tmp_p
     assert "1 of the blocks repeat variant and seed of an earlier one" in command("old.txt", folder=tmp_path).stdout
     frames = load(f"sqlite:///{tmp_path}/runs/arbor.db")
     console = Console(record=True, width=120)
-    print_search(frames, "imported-old-1", console)
+    print_table(frames, variants(frames, "imported-old-1"), console)
     printed = console.export_text()
     assert "2 trials: 2 finished" in printed
     assert "nan" not in printed
@@ -274,7 +274,7 @@ def test_accuracies_that_look_like_fractions_are_asked_about(tmp_path):
 def test_when_imported_trials_ran_and_when_they_were_taken_in_is_said(tmp_path):
     found, *_, frames = taken(tmp_path, full())
     console = Console(record=True, width=160)
-    print_search(frames, found.search, console)
+    print_table(frames, variants(frames, found.search), console)
     assert re.search(r"its trials until 2023-12-04 01:16, taken in on \d{4}-", console.export_text())
 
 

@@ -18,7 +18,7 @@ from results import plot, show
 from results.errors import InputError
 from results.export import as_plain
 from results.frames import load
-from results.screen import print_search, print_table
+from results.screen import print_table
 from results.table import variants
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -256,8 +256,8 @@ def test_bad_input_is_refused_in_one_sentence(folder, tmp_path, app, arguments, 
 
 @pytest.mark.parametrize("columns", [80, 100])
 def test_statuses_stay_whole_on_a_narrow_screen(folder, columns):
-    screen = io.StringIO()
-    print_search(load(f"sqlite:///{folder}/arbor.db"), "toy-1", Console(width=columns, file=screen))
+    screen, frames = io.StringIO(), load(f"sqlite:///{folder}/arbor.db")
+    print_table(frames, variants(frames, "toy-1"), Console(width=columns, file=screen))
     rows = [line for line in screen.getvalue().splitlines() if "3/3" in line]
     assert len(rows) == 2
     assert all(line.rstrip().endswith(" finished") and len(line) <= columns for line in rows)
@@ -368,8 +368,8 @@ def test_the_front_of_two_objectives_is_a_column_of_its_own(tmp_path):
         for hidden, accuracy in ((8, 0.5), (16, 0.4), (24, 0.6)):
             trial(store, both, [accuracy], hidden=hidden)
     storage = f"sqlite:///{tmp_path}/arbor.db"
-    console = Console(file=io.StringIO(), width=120)
-    print_search(load(storage), both, console)
+    frames, console = load(storage), Console(file=io.StringIO(), width=120)
+    print_table(frames, variants(frames, both), console)
     lines = console.file.getvalue().splitlines()
     assert "front" in next(line for line in lines if "rank" in line)
     marked = {line.split()[0]: "*" in line for line in lines if line.strip()[:1].isdigit() and "finished" in line}
